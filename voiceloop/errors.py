@@ -1,0 +1,59 @@
+"""The one exception tree.
+
+VoiceloopError
+    ConfigError       a key, value or combination in the configuration is wrong
+    DeviceError       no device, busy, rate refused, lost
+    MediaError        a file or stream of audio cannot be read
+    ProviderError     an engine or service failed (stage, retryable)
+        ProviderTimeout    no answer within the deadline
+        ProviderRefused    it answered, and the answer was no
+    ProtocolError     a peer sent what the protocol forbids
+
+Each message is one sentence for the user: what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Stage = Literal["stt", "handler", "tts"]
+
+
+class VoiceloopError(Exception):
+    """Base of everything that voiceloop raises on purpose."""
+
+
+class ConfigError(VoiceloopError):
+    """The configuration is wrong. The message names the file and the key path."""
+
+
+class DeviceError(VoiceloopError):
+    """A sound device is missing, busy, lost, or refuses the rate."""
+
+
+class MediaError(VoiceloopError):
+    """A file holds no audio that can be read."""
+
+
+class ProviderError(VoiceloopError):
+    """A speech engine, service or handler failed.
+
+    stage: which part of a turn it served. retryable: the same request may succeed later.
+    """
+
+    def __init__(self, message: str, *, stage: Stage, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.stage: Stage = stage
+        self.retryable = retryable
+
+
+class ProviderTimeout(ProviderError):
+    """No answer within the deadline."""
+
+
+class ProviderRefused(ProviderError):
+    """The service answered with an error: bad key, bad request, over quota."""
+
+
+class ProtocolError(VoiceloopError):
+    """A peer sent something that the protocol forbids."""

@@ -1,0 +1,281 @@
+"""Everything that touches the world stands behind one of these Protocols.
+
+Adapters implement them, `build.py` chooses, the session uses. Streams are async generators and are consumed
+under `contextlib.aclosing`, so that a cancelled consumer closes the response behind them.
+Fakes of all of them are in `voiceloop.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+from voiceloop.core.audio import Pcm
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a reply has been played: `n` samples at the port's out_rate since the reply began.
+
+    final: it was flushed, the count is exact, and no more of it will be played.
+    """
+
+    reply: int
+    n: int
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One microphone frame and what happened at the loudspeaker meanwhile.
+
+    mic: int16 (320,), 16 kHz mono.
+    ref: what was played during this frame, int16 (320,), 16 kHz; None if the peer cancels its own echo.
+    played: news of replies since the frame before, in order.
+    lost: microphone samples dropped just before this frame because nobody fetched them in time.
+    """
+
+    mic: Pcm
+    ref: Pcm | None = None
+    played: tuple[Progress, ...] = ()
+    lost: int = 0
+
+
+class AudioPort(Protocol):
+    """Microphone and loudspeaker in one, because the echo reference comes with the frame.
+
+    paced: frames come by the clock. stepped: a frame comes when it is fetched, and the session fetches it only
+    when no work is outstanding; playback then advances one frame's worth with each frame.
+    Order of calls: `open`, then `frames` once, the rest at any time in between, `close` last (twice is legal).
+    """
+
+    @property
+    def out_rate(self) -> int:
+        """Rate of what `write` takes, Hz. Known after `open`."""
+        ...
+
+    @property
+    def stepped(self) -> bool:
+        """True if time passes only when a frame is fetched."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """True when the input has ended and only silence follows. A microphone never is."""
+        ...
+
+    @property
+    def xruns(self) -> tuple[int, int]:
+        """Counts since `open`: (blocks of input lost, blocks of output that came too late)."""
+        ...
+
+    async def open(self) -> None:
+        """Takes the devices or files. Raises DeviceError or MediaError."""
+        ...
+
+    def frames(self) -> AsyncGenerator[Capture, None]:
+        """Frames until `close`. Raises DeviceError when the device is lost."""
+        ...
+
+    async def write(self, reply: int, pcm: Pcm) -> None:
+        """Queues samples of a reply at out_rate; waits above the high-water mark (about 2 s).
+
+        Returns at once, dropping them, if that reply has been flushed.
+        """
+        ...
+
+    def hold(self, reply: int) -> int:
+        """Stops now and keeps the rest. Returns samples played of this reply. Does not wait."""
+        ...
+
+    def resume(self, reply: int) -> None:
+        """Goes on from the sample at which `hold` stopped, faded in over 5 ms."""
+        ...
+
+    def flush(self, reply: int) -> int:
+        """Stops now and drops the rest. Returns samples played (an estimate where the loudspeaker is far away);
+        the exact count follows in a `Progress(final=True)`."""
+        ...
+
+    def gain(self, factor: float) -> None:
+        """Volume of everything played, 0..1."""
+        ...
+
+    async def close(self) -> None:
+        """Gives the devices back; files are complete afterwards."""
+        ...
+
+
+class Resampler(Protocol):
+    """Converts one stream between two fixed rates; keeps state between calls."""
+
+    def process(self, pcm: Pcm) -> Pcm:
+        """The samples that can be given so far."""
+        ...
+
+    def flush(self) -> Pcm:
+        """What was held back, and starts anew."""
+        ...
+
+
+class Vad(Protocol):
+    """Voice activity detector."""
+
+    def probability(self, frame: Pcm) -> float:
+        """Probability of speech in one frame, 0..1.
+
+        frame: int16 (320,), 16 kHz mono, in order. Synchronous, well under 2 ms. A model whose window is longer
+        holds its last value. Raises ValueError on any other shape.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forgets what it heard."""
+        ...
+
+
+class EchoCanceller(Protocol):
+    """Removes what the loudspeaker plays from what the microphone hears."""
+
+    def process(self, mic: Pcm, ref: Pcm) -> Pcm:
+        """mic without the echo of ref; both int16 (320,), 16 kHz, in order. Synchronous, not thread-safe."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in one segment.
+
+    text: as the engine writes it, stripped; empty if it understood nothing.
+    language: ISO 639-1, or None if the engine does not say.
+    logprob: mean log-probability of the tokens, None if the engine does not say.
+    p_stop, p_comma: the decoder's probability of a sentence end (. ? !) and of a comma at the first position after
+        the last word: evidence for the end of the turn (shared/ENGINES.md), None if the engine does not say.
+    """
+
+    text: str
+    language: str | None = None
+    logprob: float | None = None
+    p_stop: float | None = None
+    p_comma: float | None = None
+
+
+class Transcriber(Protocol):
+    """Speech to text."""
+
+    @property
+    def longest(self) -> int | None:
+        """Most samples one call may take; the caller cuts at quiet places. None: no limit."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Loads what is needed, so that the first call is as fast as the others. Raises ProviderError."""
+        ...
+
+    async def transcribe(
+        self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None
+    ) -> Transcript:
+        """pcm: int16 (n,), 16 kHz mono, n >= 0. Raises ProviderError. May be cancelled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back connections and threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One thing said. For the assistant, `text` is what was really heard of it."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """What a handler is told: the words of this turn, and what was said before it, oldest first."""
+
+    text: str
+    history: tuple[Message, ...]
+    turn: int
+    rev: int
+    session: str
+
+
+class Handler(Protocol):
+    """Turns what the user said into what to answer."""
+
+    @property
+    def early(self) -> bool:
+        """True if a call before the turn is decided does no harm: its answer may be dropped unseen, and it may be
+        called again with more words. False for a handler with side effects."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Gets ready for the first turn."""
+        ...
+
+    def reply(self, turn: TurnView) -> AsyncGenerator[str, None]:
+        """The reply in pieces, as soon as they are known. Raises ProviderError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back connections."""
+        ...
+
+
+class Synthesizer(Protocol):
+    """Text to speech."""
+
+    @property
+    def rate(self) -> int:
+        """Rate of what `speak` gives, Hz. Known after `warm_up`."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Loads what is needed. Raises ProviderError."""
+        ...
+
+    def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+        """Chunks of any size as soon as they are there. Raises ProviderError. May be cancelled."""
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back connections and threads."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs blocking work of models and handlers off the loop (session/workers.py)."""
+
+    async def call(self, fn: Callable[[], T], *, timeout_s: float | None = None) -> T:
+        """fn() on a worker thread. When cancelled or late, the thread is left to finish alone."""
+        ...
+
+    def stream(
+        self, fn: Callable[[], Iterator[T]], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[T, None]:
+        """The items of fn(), each produced on a worker thread, at most a few ahead. timeout_s: for each item."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens. Must return quickly; raising is logged and ignored."""
+
+    def __call__(self, event: object, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """For whom a call to an engine is made; remote services get it as headers."""
+
+    session: str
+    turn: int | None
+
+
+ERRAND: ContextVar[Errand | None] = ContextVar("voiceloop_errand", default=None)
+"""Set by the session around each call to an engine."""
