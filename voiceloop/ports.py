@@ -176,9 +176,7 @@ class Transcriber(Protocol):
         """Loads what is needed, so that the first call is as fast as the others. Raises ProviderError."""
         ...
 
-    async def transcribe(
-        self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None
-    ) -> Transcript:
+    async def transcribe(self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None) -> Transcript:
         """pcm: int16 (n,), 16 kHz mono, n >= 0. Raises ProviderError. May be cancelled."""
         ...
 
@@ -256,9 +254,7 @@ class Runner(Protocol):
         """fn() on a worker thread. When cancelled or late, the thread is left to finish alone."""
         ...
 
-    def stream(
-        self, fn: Callable[[], Iterator[T]], *, timeout_s: float | None = None
-    ) -> AsyncGenerator[T, None]:
+    def stream(self, fn: Callable[[], Iterator[T]], *, timeout_s: float | None = None) -> AsyncGenerator[T, None]:
         """The items of fn(), each produced on a worker thread, at most a few ahead. timeout_s: for each item."""
         ...
 
