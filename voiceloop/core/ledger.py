@@ -1,0 +1,93 @@
+"""Text <-> samples of one reply: which words were really heard."""
+
+from __future__ import annotations
+
+
+class Ledger:
+    """Clauses in order, each with the number of samples it became.
+
+    Within a clause words are placed linearly by their letters. The speed of speech is fairly even, so that this is
+    right to about a word in short clauses; a better map can replace it behind the same calls.
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._sizes: list[int] = []
+        self._done = 0
+
+    def add(self, text: str) -> int:
+        """A new clause; its number."""
+        self._texts.append(text)
+        self._sizes.append(0)
+        return len(self._texts) - 1
+
+    def size(self, clause: int, n: int, *, final: bool) -> None:
+        """A clause has n samples so far."""
+        self._sizes[clause] = n
+        if final:
+            self._done = clause + 1
+
+    def cut(self) -> None:
+        """Forgets the clauses that have no complete audio; what came of an unfinished one stays."""
+        keep = self._done + (1 if self._done < len(self._sizes) and self._sizes[self._done] else 0)
+        del self._texts[keep:], self._sizes[keep:]
+        self._done = keep
+
+    @property
+    def clauses(self) -> int:
+        """How many clauses there are."""
+        return len(self._texts)
+
+    @property
+    def done(self) -> int:
+        """How many of them, from the first on, are wholly synthesized."""
+        return self._done
+
+    @property
+    def total(self) -> int:
+        """Samples of all clauses so far."""
+        return sum(self._sizes)
+
+    @property
+    def said(self) -> str:
+        """The whole text so far."""
+        return " ".join(self._texts)
+
+    def clause(self, number: int) -> str:
+        """The text of one clause."""
+        return self._texts[number]
+
+    def playing(self, n: int) -> int:
+        """The clause that sample n belongs to: at most the first one that is not wholly synthesized."""
+        for number, size in enumerate(self._sizes[: self._done]):
+            if n < size:
+                return number
+            n -= size
+        return self._done
+
+    def heard(self, n: int) -> str:
+        """The words that were heard when n samples have been played."""
+        words: list[str] = []
+        for number, (text, size) in enumerate(zip(self._texts, self._sizes, strict=True)):
+            complete = number < self._done
+            if complete and n >= size:
+                words.append(text)
+                n -= size
+                continue
+            if n > 0 and size:
+                words.append(_part(text, n / size))
+            break
+        return " ".join(word for word in words if word)
+
+
+def _part(text: str, share: float) -> str:
+    """The words of which at least half lies within the first `share` of the text."""
+    limit = share * len(text)
+    kept: list[str] = []
+    at = 0
+    for word in text.split():
+        if at + len(word) / 2 > limit:
+            break
+        kept.append(word)
+        at += len(word) + 1
+    return " ".join(kept)

@@ -1,0 +1,193 @@
+"""Routes inputs to the machines and holds the table of the rules between them (rules.py says each in code).
+
+An input changes the machine it belongs to; then the rules are applied, in this order, until none has more to say.
+
+| when                                                     | then                                                    |
+|----------------------------------------------------------|---------------------------------------------------------|
+| a person speaks while a reply plays                      | hold it, or (`flush`) stop it                           |
+| words of a newer turn are known while a reply is audible | stop it: hush and cancel in one step                    |
+| a reply is held and no newer turn is left                | resume it                                               |
+| a decided turn has words                                 | older answers not begun are withdrawn; its own, asked   |
+|                                                          | early or now, becomes public                            |
+| a decided turn has none                                  | it is dropped                                           |
+| a turn pauses, or is decided without words               | transcribe                                              |
+| words are known, the turn is not decided                 | ask the handler early, as far as the policy reaches     |
+| a clause is due                                          | synthesize it: the first one early, the next ahead      |
+| all of a reply is played, or there is nothing to play    | it ends                                                 |
+| the floor is free, nobody speaks, a public reply waits   | release it                                              |
+
+Beside them: speech that goes on in an undecided turn drops what ran ahead, unseen, and raises rev; a decided turn that
+has waited long without a sound gets a sign of life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voiceloop.core import events as ev
+from voiceloop.core import rules
+from voiceloop.core.hearing import Closed, Fact, Hearing, Opened, Paused, Rejected, Resumed
+from voiceloop.core.history import History
+from voiceloop.core.policy import Policy
+from voiceloop.core.rules import Machines
+from voiceloop.core.work import Draft
+
+_RULES = (
+    rules.barge_in,
+    rules.answer_decided,
+    rules.transcribe,
+    rules.answer_early,
+    rules.synthesize,
+    rules.end,
+    rules.release,
+    rules.tell,
+)
+
+
+class Turns:
+    """The core as one object: `feed` an input, carry out the actions in order, in the same step."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._m = Machines(policy, Hearing(policy))
+        self._state: ev.State = "listening"
+        self._wake: int | None = None
+
+    @property
+    def at(self) -> int:
+        """The microphone clock."""
+        return self._m.hearing.at
+
+    @property
+    def history(self) -> History:
+        """What was said so far."""
+        return self._m.history
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is heard, made or said."""
+        m = self._m
+        return m.hearing.open_turn is None and not m.work.drafts and not m.floor.replies()
+
+    def feed(self, event: ev.Input, *, now: int) -> list[ev.Action]:
+        """What to do about one input. now: the session's clock, ticks."""
+        self._m.out = []
+        self._route(event)
+        self._settle()
+        if self._silent_too_long(now):
+            rules.say(self._m, self._m.floor.new_id(), "filler", self._m.policy.moment)
+            self._settle()
+        self._report()
+        return self._m.out
+
+    def _settle(self) -> None:
+        known = -1
+        while known != len(self._m.out):
+            known = len(self._m.out)
+            for rule in _RULES:
+                rule(self._m)
+
+    def _route(self, event: ev.Input) -> None:
+        m = self._m
+        match event:
+            case ev.Voice():
+                deaf = m.policy.barge_in == "off" and m.floor.audible is not None
+                self._hear(m.hearing.voice(event, deaf=deaf))
+            case ev.Transcribed() | ev.ReplyText() | ev.Prepared() | ev.Failed():
+                self._result(event)
+            case ev.Played(reply=id, n=n):
+                if reply := m.floor.get(id):
+                    reply.played = max(reply.played, n)
+            case ev.Flushed():
+                rules.flushed(m, event)
+            case ev.Say(reply=id, text=text):
+                rules.say(m, id, "say", text)
+            case ev.Respond(text=text, out_of_band=True):
+                rules.ask(m, Draft(m.hearing.new_turn(), m.policy, text=text), "text")
+            case ev.Respond(text=text):
+                m.policy = m.hearing.policy
+                m.work.open(m.hearing.new_turn(), m.policy, text=text)
+            case ev.Interrupt():
+                for draft in m.work.drafts:
+                    draft.silenced = draft.decided
+                for reply in m.floor.replies():
+                    rules.stop(m, reply)
+            case ev.Mute(on=on):
+                m.out.append(ev.Listen(not on))
+            case ev.Commit():
+                self._hear(m.hearing.commit())
+            case ev.Configure(policy=policy):
+                m.hearing.configure(policy)
+            case ev.Tick():
+                pass
+
+    def _hear(self, facts: Sequence[Fact]) -> None:
+        m = self._m
+        for fact in facts:
+            draft = m.work.draft(fact.turn)
+            match fact:
+                case Opened(turn=turn, start=start, policy=policy):
+                    m.policy = policy
+                    m.work.open(turn, policy)
+                    m.out.append(ev.SpeechStarted(turn, start))
+                case Rejected(turn=turn, reason=reason):
+                    m.work.close(turn)
+                    m.out.append(ev.SpeechRejected(turn, reason))
+                case Paused() if draft:
+                    draft.context, draft.start, draft.end = fact.context, fact.start, fact.end
+                case Resumed(rev=rev) if draft:
+                    self._go_on(draft, rev)
+                case Closed() if draft:
+                    self._decide(draft, fact)
+                case _:
+                    raise AssertionError(f"a segment without a draft: {fact}")
+
+    def _go_on(self, draft: Draft, rev: int) -> None:
+        m = self._m
+        m.out += m.work.drop(turn=draft.turn)
+        if reply := m.floor.get(draft.reply):
+            rules.stop(m, reply)
+        draft.rev, draft.end, draft.text, draft.reply = rev, None, None, None
+        draft.failed.clear()
+
+    def _decide(self, draft: Draft, fact: Closed) -> None:
+        m = self._m
+        draft.context, draft.start, draft.end, draft.decided = fact.context, fact.start, fact.end, True
+        reply = m.floor.get(draft.reply)
+        ready = reply is not None and reply.ledger.total > 0
+        m.out.append(ev.SpeechStopped(fact.turn, fact.end, fact.cause))
+        m.out.append(ev.Decided(fact.turn, fact.rev, fact.waited, ready))
+
+    def _result(self, event: ev.Transcribed | ev.ReplyText | ev.Prepared | ev.Failed) -> None:
+        m = self._m
+        final = event.final if isinstance(event, ev.ReplyText | ev.Prepared) else True
+        if (run := m.work.accept(event.run, final=final)) is None:
+            return
+        draft, reply = m.work.draft(run.turn), m.floor.get(run.reply)
+        match event:
+            case ev.Transcribed(text=text) if draft:
+                draft.text = text.strip()
+            case ev.ReplyText(text=text) if reply:
+                m.floor.write(reply, text, final=final)
+            case ev.Prepared(n=n) if reply:
+                reply.ledger.size(run.clause, n, final=final)
+            case ev.Failed() if reply:
+                rules.reply_failed(m, reply, event)
+            case ev.Failed() if draft:
+                rules.words_failed(m, draft, event)
+            case _:
+                raise AssertionError(f"a live run without its turn or reply: {run}")
+
+    def _silent_too_long(self, now: int) -> bool:
+        m = self._m
+        waiting = bool(m.policy.moment) and rules.state(m) == "thinking" and m.floor.audible is None
+        return m.silence.step(now, waiting=waiting, after=m.policy.slow_after)
+
+    def _report(self) -> None:
+        m = self._m
+        if (state := rules.state(m)) != self._state:
+            self._state = state
+            m.out.append(ev.StateChanged(state))
+        if (due := m.silence.due(m.policy.slow_after)) != self._wake:
+            self._wake = due
+            if due is not None:
+                m.out.append(ev.Wake(due))

@@ -1,0 +1,55 @@
+"""Microphone frames -> echo canceller -> VAD -> `Voice`; keeps the audio of the open turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voiceloop.core.audio import FRAME, Pcm, Tape, level_db, silence
+from voiceloop.core.events import Flushed, Played, Voice
+from voiceloop.ports import Capture, EchoCanceller, Vad
+
+_MUTED = silence(FRAME)
+
+
+class Ears:
+    """Plain calls only: one frame costs no await and no task."""
+
+    def __init__(
+        self,
+        vad: Vad,
+        echo: EchoCanceller | None,
+        feed: Callable[[Voice | Played | Flushed], None],
+        *,
+        capacity: int,
+    ) -> None:
+        self._vad = vad
+        self._echo = echo
+        self._feed = feed
+        self._tape = Tape(capacity)
+        self._believed = True
+        self.lost = 0
+        """Microphone samples lost so far, because the session was too slow to fetch them."""
+
+    def hear(self, capture: Capture) -> None:
+        """Feeds what one frame tells."""
+        for progress in capture.played:
+            if progress.final:
+                self._feed(Flushed(progress.reply, progress.n, exact=True))
+            else:
+                self._feed(Played(progress.reply, progress.n))
+        self.lost += capture.lost
+        mic = capture.mic
+        if capture.ref is not None and self._echo is not None:
+            mic = self._echo.process(mic, capture.ref)
+        if not self._believed:
+            mic = _MUTED
+        self._tape.append(mic)
+        self._feed(Voice(mic.size, self._vad.probability(mic), round(level_db(mic), 1)))
+
+    def believe(self, on: bool) -> None:
+        """Whether the microphone counts; silence is heard instead, and nothing of it is kept."""
+        self._believed = on
+
+    def read(self, start: int, end: int) -> Pcm:
+        """Microphone samples [start, end) as the VAD heard them."""
+        return self._tape.read(start, end)

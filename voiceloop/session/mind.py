@@ -1,0 +1,98 @@
+"""What was said, and what to answer: the calls to the transcriber and the handler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from voiceloop.core.audio import Pcm, split
+from voiceloop.core.events import Answer, ReplyText, Transcribe, Transcribed
+from voiceloop.core.history import Item
+from voiceloop.errors import ProviderTimeout, Stage
+from voiceloop.ports import Handler, Message, Transcriber, TurnView
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds until a stage has failed. stt: for one segment. handler, tts: for each next piece."""
+
+    stt_s: float = 20.0
+    handler_s: float = 30.0
+    tts_s: float = 15.0
+
+
+class Mind:
+    """Transcribes segments and asks the handler; says what comes of it through `feed`."""
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        handler: Handler,
+        feed: Callable[[Transcribed | ReplyText], None],
+        *,
+        session: str,
+        deadlines: Deadlines,
+    ) -> None:
+        self._transcriber = transcriber
+        self._handler = handler
+        self._feed = feed
+        self._session = session
+        self._deadlines = deadlines
+        self._settled: dict[int, list[str]] = {}
+
+    async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
+        """Feeds the words of a segment. pcm: [order.context, order.end)."""
+        async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
+            text = await self._words(order.turn, pcm)
+        self._feed(Transcribed(order.run, text))
+
+    async def answer(self, order: Answer, history: Sequence[Item]) -> None:
+        """Feeds the handler's reply as it comes."""
+        messages = tuple(Message(item.role, item.text) for item in history)
+        view = TurnView(order.text, messages, order.turn, order.rev, self._session)
+        async for delta in timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler"):
+            self._feed(ReplyText(order.run, delta))
+            await asyncio.sleep(0)  # a handler that never waits must not starve the loop
+        self._feed(ReplyText(order.run, "", final=True))
+
+    async def _words(self, turn: int, pcm: Pcm) -> str:
+        """Long segments in pieces. All but the last piece stay the same while the turn grows, and are done once."""
+        longest = self._transcriber.longest
+        if longest is None or pcm.size <= longest:
+            return (await self._transcriber.transcribe(pcm)).text
+        if turn not in self._settled:
+            self._settled = {turn: []}
+        known = self._settled[turn]
+        pieces = list(split(pcm, longest, longest // 2))
+        for piece in pieces[len(known) : -1]:
+            known.append((await self._transcriber.transcribe(piece)).text)
+        last = (await self._transcriber.transcribe(pieces[-1])).text
+        return " ".join(text for text in [*known, last] if text)
+
+
+@asynccontextmanager
+async def deadline(seconds: float, stage: Stage, who: str) -> AsyncGenerator[None, None]:
+    """What takes longer inside raises ProviderTimeout."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as late:
+        message = f"{who} gave nothing for {seconds:g} seconds."
+        raise ProviderTimeout(message, stage=stage, retryable=True) from late
+
+
+async def timed(stream: AsyncGenerator[T, None], seconds: float, stage: Stage, who: str) -> AsyncGenerator[T, None]:
+    """The items of a stream, each within `seconds` of the one before; later raises ProviderTimeout."""
+    async with aclosing(stream):
+        while True:
+            try:
+                async with deadline(seconds, stage, who):
+                    item = await anext(stream)
+            except StopAsyncIteration:
+                return
+            yield item

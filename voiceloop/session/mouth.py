@@ -1,0 +1,122 @@
+"""Clauses -> speech -> port. Speech is kept back until its reply is released."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+
+from voiceloop.core.audio import Pcm
+from voiceloop.core.events import Prepared, Synthesize
+from voiceloop.ports import AudioPort, Resampler, Synthesizer
+from voiceloop.session.mind import timed
+
+_MOST_S = 20
+"""Seconds of speech of one reply kept in front of the port; the synthesizer then waits."""
+
+
+class Speech:
+    """The buffered speech of one reply. Bounded: `put` waits when it is full."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._chunks: deque[Pcm] = deque()
+        self._held = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self.writer: asyncio.Task[None] | None = None
+
+    def add(self, pcm: Pcm) -> None:
+        """Keeps a chunk."""
+        self._chunks.append(pcm)
+        self._held += pcm.size
+        self._filled.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the synthesizer should wait."""
+        return self._held >= self._most
+
+    async def room(self) -> None:
+        """Waits until it is not full."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
+
+    async def next(self) -> Pcm:
+        """The oldest chunk, waiting for it."""
+        while not self._chunks:
+            self._filled.clear()
+            await self._filled.wait()
+        pcm = self._chunks.popleft()
+        self._held -= pcm.size
+        self._room.set()
+        return pcm
+
+
+class Mouth:
+    """Synthesizes clauses into buffers, and lets released replies flow to the port."""
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        port: AudioPort,
+        resampler: Callable[[int, int], Resampler],
+        feed: Callable[[Prepared], None],
+        *,
+        spawn: Callable[[Coroutine[None, None, None], str], asyncio.Task[None]],
+        waiting: Callable[[], AbstractContextManager[None]],
+        timeout_s: float,
+    ) -> None:
+        self._synthesizer = synthesizer
+        self._port = port
+        self._resampler = resampler
+        self._feed = feed
+        self._spawn = spawn
+        self._waiting = waiting
+        self._timeout_s = timeout_s
+        self._speech: dict[int, Speech] = {}
+
+    async def synthesize(self, order: Synthesize) -> None:
+        """Speaks one clause into the buffer of its reply, and feeds how far it is."""
+        speech = self._of(order.reply)
+        resampler = self._resampler(self._synthesizer.rate, self._port.out_rate)
+        n = 0
+        stream = self._synthesizer.speak(order.text)
+        async for chunk in timed(stream, self._timeout_s, "tts", "Speech synthesis"):
+            pcm = resampler.process(chunk)
+            if pcm.size:
+                n += pcm.size
+                speech.add(pcm)
+                self._feed(Prepared(order.run, n))
+            if speech.full:
+                with self._waiting():
+                    await speech.room()
+        if (rest := resampler.flush()).size:
+            n += rest.size
+            speech.add(rest)
+        self._feed(Prepared(order.run, n, final=True))
+
+    def release(self, reply: int) -> None:
+        """From now on the speech of this reply goes to the port."""
+        speech = self._of(reply)
+        speech.writer = self._spawn(self._write(reply, speech), f"writer {reply}")
+
+    def forget(self, reply: int) -> None:
+        """Drops what is left of a reply. The port has been told before."""
+        speech = self._speech.pop(reply, None)
+        if speech and speech.writer:
+            speech.writer.cancel()
+
+    def forget_all(self) -> None:
+        """Drops everything."""
+        for reply in list(self._speech):
+            self.forget(reply)
+
+    def _of(self, reply: int) -> Speech:
+        return self._speech.setdefault(reply, Speech(_MOST_S * self._port.out_rate))
+
+    async def _write(self, reply: int, speech: Speech) -> None:
+        while True:
+            await self._port.write(reply, await speech.next())

@@ -1,0 +1,111 @@
+"""The tasks of one session: born in its TaskGroup, one for each run, cancelled by nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+
+from voiceloop.core.events import Failed, Stage
+from voiceloop.errors import ProviderError, VoiceloopError
+from voiceloop.ports import ERRAND, Errand
+
+log = logging.getLogger("voiceloop.session")
+
+
+class Runs:
+    """Starts runs, drops them, and turns whatever goes wrong in one into a `Failed` input.
+
+    strict: a bug raises, and ends the session, as tests want it; otherwise it fails its turn only.
+    """
+
+    def __init__(self, session: str, feed: Callable[[Failed], None], *, strict: bool) -> None:
+        self._session = session
+        self._feed = feed
+        self._strict = strict
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def attach(self, group: asyncio.TaskGroup) -> None:
+        """The group in which all tasks are born from now on."""
+        self._group = group
+
+    def start(self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None]) -> None:
+        """Begins a run."""
+        task = self.spawn(self._guard(run, stage, turn, work), f"{stage} {run}")
+        self._tasks[run] = task
+        self._enter()
+        task.add_done_callback(lambda _: self._finished(run, work))
+
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """A task of the session that is not a run; who asks for it cancels it."""
+        assert self._group is not None, "the session is not running"
+        return self._group.create_task(work, name=name)
+
+    def drop(self, run: int) -> None:
+        """Cancels a run, if it still goes on."""
+        if task := self._tasks.get(run):
+            task.cancel()
+
+    def drop_all(self) -> None:
+        """Cancels all of them; the group joins them."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    @contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Around a wait for playback: such a run does not keep a stepped port from giving its next frame."""
+        self._leave()
+        try:
+            yield
+        finally:
+            self._enter()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is at work."""
+        return self._busy > 0
+
+    async def settled(self) -> None:
+        """Waits until no run is at work, and all that follows from the last one has been done."""
+        while True:
+            await self._quiet.wait()
+            for _ in range(4):  # a chunk travels buffer -> writer -> port in as many steps of the loop
+                await asyncio.sleep(0)
+            if not self._busy:
+                return
+
+    def _enter(self) -> None:
+        self._busy += 1
+        self._quiet.clear()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        if self._busy == 0:
+            self._quiet.set()
+
+    def _finished(self, run: int, work: Coroutine[None, None, None]) -> None:
+        work.close()  # a task that is cancelled before its first step never began it
+        del self._tasks[run]
+        self._leave()
+
+    async def _guard(self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None]) -> None:
+        ERRAND.set(Errand(self._session, turn))
+        try:
+            await work
+        except ProviderError as exc:
+            self._feed(Failed(run, exc.stage, str(exc), exc.retryable))
+        except VoiceloopError as exc:
+            self._feed(Failed(run, stage, str(exc)))
+        except Exception as exc:
+            if self._strict:
+                raise
+            # The message of an unknown exception may quote what was said, so only its place is logged.
+            where = "".join(traceback.format_tb(exc.__traceback__))
+            log.error("bug in %s: %s\n%s", stage, type(exc).__name__, where)
+            self._feed(Failed(run, stage, f"Something is broken in the {stage} stage ({type(exc).__name__})."))
