@@ -1,0 +1,387 @@
+"""The loudspeaker's queue: what replies wrote, what of it was played, where it was stopped.
+
+The loop writes, holds and flushes; the device's C thread calls `pull`. They share one lock, held for a few
+microseconds and never while something blocks or a block is copied: a Python callback waits for the GIL anyway, so
+a scheme without a lock would gain nothing but obscurity. A hold or flush changes what the next `pull` takes; the
+stream itself is never aborted.
+
+How samples count. A sample is handed when `pull` gave it away, and each is handed once: the count is where a hold
+or flush stopped. The 5 ms of fade-out after it repeat the samples that follow the stop, falling to zero, and are
+not counted; a resume begins at the stop again, rising over 5 ms, so no part of a word is lost. A sample is heard
+when the loudspeaker has played it, which only the port knows: it tells `news` how far the loudspeaker has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceloop.core.audio import Pcm, fade, silence
+from voiceloop.ports import Progress
+
+FADE_S = 0.005
+"""Long enough against a click, too short to be heard as a fade."""
+
+KEPT = 256
+"""Replies whose counts are remembered; older ones are forgotten when nothing of them waits."""
+
+
+class Playback:
+    """Samples of replies on their way to the loudspeaker, first come first served, at most `high_s` of them.
+
+    A reply keeps its place until it has nothing left to play; what is written to it afterwards goes to the end of
+    the line. A held reply keeps those behind it waiting. All methods but `pull` belong to the event loop's thread.
+    """
+
+    def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0) -> None:
+        self.rate = rate
+        self._lock = Lock()
+        self._tracks: dict[int, _Track] = {}
+        self._line: deque[_Track] = deque()
+        self._sounding: _Track | None = None
+        self._timeline = _Timeline()
+        self._fader = _Fader(round(rate * FADE_S))
+        self._room = _Room(high=round(rate * high_s), low=round(rate * low_s))
+
+    @property
+    def pulled(self) -> int:
+        """Samples that `pull` has given so far, silence included: the position on the output."""
+        return self._timeline.end
+
+    @property
+    def waiting(self) -> int:
+        """Samples of all replies that are queued and not yet handed."""
+        return self._room.used
+
+    @property
+    def quiet(self) -> bool:
+        """True if the last `pull` gave silence only."""
+        return self._timeline.quiet
+
+    def counts(self, reply: int) -> tuple[int, int]:
+        """Samples of a reply (queued since it began, handed to the loudspeaker); (0, 0) for an unknown one."""
+        with self._lock:
+            track = self._tracks.get(reply)
+            return (track.queued, track.handed) if track else (0, 0)
+
+    async def write(self, reply: int, pcm: Pcm) -> None:
+        """Queues samples; waits while the queue is at its high-water mark, until it has sunk to the low one.
+
+        Drops them and returns if the reply was flushed or the queue closed, also while it waits. If cancelled,
+        what was queued stays. One writer per reply. Raises ValueError unless pcm is int16 (n,).
+        """
+        if pcm.dtype != np.int16 or pcm.ndim != 1:
+            raise ValueError(f"playback takes int16 of shape (n,), not {pcm.dtype} {pcm.shape}")
+        at = self.offer(reply, pcm)
+        while at < pcm.size:
+            await self._room.freed()
+            at += self.offer(reply, pcm[at:])
+
+    def offer(self, reply: int, pcm: Pcm) -> int:
+        """Queues what fits without waiting. Returns how many samples are dealt with: queued, or dropped for good."""
+        with self._lock:
+            track = self._track(reply)
+            if track.flushed or self._room.closed:
+                return pcm.size
+            n = min(pcm.size, self._room.free)
+            if n:
+                if not track.pieces:
+                    self._line.append(track)
+                track.put(pcm[:n].copy())
+                self._room.used += n
+            return n
+
+    def hold(self, reply: int) -> int:
+        """Stops a reply where it is, faded out; legal before its first sample. Returns the samples handed."""
+        with self._lock:
+            track = self._track(reply)
+            if not (track.held or track.flushed):
+                track.held = True
+                self._fade_out(track)
+            return track.handed
+
+    def resume(self, reply: int) -> None:
+        """Goes on with the next sample after the stop, faded in. Nothing happens if it is not held."""
+        with self._lock:
+            track = self._track(reply)
+            if not track.held:
+                return
+            track.held = False
+            if self._fader.withdraw(reply):
+                self._sounding = track
+            elif track.handed:
+                track.ramp_at = 0
+
+    def flush(self, reply: int) -> int:
+        """Stops a reply, faded out, and drops the rest and all that is still to come. Returns the samples handed.
+
+        The count is final, and `news` repeats it once as Progress(final=True).
+        """
+        with self._lock:
+            track = self._track(reply)
+            if not track.flushed:
+                if not track.held:
+                    self._fade_out(track)
+                self._room.used -= track.clear()
+                if track in self._line:
+                    self._line.remove(track)
+                self._timeline.finish(reply, track.handed)
+        self._room.look()
+        return track.handed
+
+    def gain(self, factor: float) -> None:
+        """Volume of everything from the next `pull` on, cut to 0..1; reached within that block."""
+        self._fader.wanted = min(max(factor, 0.0), 1.0)
+
+    def pull(self, n: int) -> Pcm:
+        """The next n samples for the loudspeaker, silence where nothing waits. Never blocks.
+
+        Called from the device's thread. The array may be shared: copy it before the next call, do not write to it.
+        """
+        with self._lock:
+            parts = self._claim(n)
+        if not parts:
+            return self._fader.silence(n)
+        given = sum(part.size for part in parts)
+        if given < n:
+            parts.append(silence(n - given))
+        return self._fader.level(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def news(self, heard: int | None = None) -> tuple[Progress, ...]:
+        """What has become of the replies since the last look; also lets waiting writers go on.
+
+        heard: the position on the output that the loudspeaker has reached; None: all that was pulled.
+        A position behind the last one counts as that one.
+        """
+        with self._lock:
+            news = self._timeline.news(self._timeline.end if heard is None else min(heard, self._timeline.end))
+        self._room.look()
+        return news
+
+    def close(self) -> None:
+        """Drops everything; writers that wait return, and later writes are dropped."""
+        with self._lock:
+            self._room.closed = True
+            for track in self._line:
+                self._room.used -= track.clear()
+            self._line.clear()
+        self._room.look()
+
+    def _track(self, reply: int) -> _Track:
+        track = self._tracks.get(reply)
+        if track is None:
+            if len(self._tracks) >= KEPT:
+                old = next((t for t in self._tracks.values() if not (t.pieces or t.held)), None)
+                if old is not None:
+                    del self._tracks[old.reply]
+            track = self._tracks[reply] = _Track(reply, ramp_at=self._fader.length)
+        return track
+
+    def _fade_out(self, track: _Track) -> None:
+        if self._sounding is track:
+            self._fader.begin(track)
+            self._sounding = None
+
+    def _claim(self, n: int) -> list[Pcm]:
+        """Takes up to n samples off the queue, as pieces that follow each other."""
+        line, parts, at = self._line, list[Pcm](), 0
+        tail = self._fader.tail(n)
+        if tail.size:
+            parts.append(tail)
+            at = tail.size
+        self._sounding = None
+        while at < n and line and not line[0].held:
+            track = line[0]
+            piece = track.take(n - at)
+            self._timeline.add(at, track.reply, track.handed - piece.size, piece.size)
+            parts.append(self._fader.rise(track, piece))
+            at += piece.size
+            self._room.used -= piece.size
+            if at == n:
+                self._sounding = track
+            if not track.pieces:
+                line.popleft()
+        self._timeline.quiet = not parts
+        self._timeline.end += n
+        return parts
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    """One reply: what waits of it, and its counts. ramp_at: where its fade-in stands."""
+
+    reply: int
+    ramp_at: int
+    pieces: deque[Pcm] = field(default_factory=deque[Pcm])
+    queued: int = 0
+    handed: int = 0
+    held: bool = False
+    flushed: bool = False
+
+    def put(self, pcm: Pcm) -> None:
+        self.pieces.append(pcm)
+        self.queued += pcm.size
+
+    def take(self, n: int) -> Pcm:
+        """At most n samples, and at most the first piece."""
+        piece = self.pieces.popleft()
+        if piece.size > n:
+            self.pieces.appendleft(piece[n:])
+            piece = piece[:n]
+        self.handed += piece.size
+        return piece
+
+    def peek(self, n: int) -> Pcm:
+        """A copy of the next samples, n or what there is."""
+        found, got = list[Pcm](), 0
+        for piece in self.pieces:
+            found.append(piece[: n - got])
+            got += found[-1].size
+            if got == n:
+                break
+        return np.concatenate(found) if found else silence(0)
+
+    def clear(self) -> int:
+        """Drops what waits, for good. Returns how many samples that were."""
+        dropped = self.queued - self.handed
+        self.pieces.clear()
+        self.flushed, self.held = True, False
+        return dropped
+
+
+class _Timeline:
+    """Which sample of which reply stands where on the output, as far as nobody has looked yet."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.quiet = True
+        # Neighbours are joined, so there are few; should nobody look, the oldest go: later counts include them.
+        self._spans: deque[_Span] = deque(maxlen=1024)
+        self._finals: list[Progress] = []
+
+    def add(self, offset: int, reply: int, n: int, size: int) -> None:
+        """Samples n..n+size of a reply stand `offset` samples behind the end."""
+        at = self.end + offset
+        last = self._spans[-1] if self._spans else None
+        if last and last.reply == reply and last.at + last.size == at and last.n + last.size == n:
+            last.size += size
+        else:
+            self._spans.append(_Span(at, reply, n, size))
+
+    def finish(self, reply: int, n: int) -> None:
+        """The reply ended at sample n; nothing else is told of it."""
+        self._spans = deque((span for span in self._spans if span.reply != reply), self._spans.maxlen)
+        self._finals.append(Progress(reply, n, final=True))
+
+    def news(self, heard: int) -> tuple[Progress, ...]:
+        found, self._finals = self._finals, []
+        while self._spans and self._spans[0].at < heard:
+            span = self._spans[0]
+            done = min(heard - span.at, span.size)
+            span.at, span.n, span.size = span.at + done, span.n + done, span.size - done
+            if found and found[-1].reply == span.reply:
+                found.pop()
+            found.append(Progress(span.reply, span.n))
+            if span.size:
+                break
+            self._spans.popleft()
+        return tuple(found)
+
+
+@dataclass(slots=True)
+class _Span:
+    """Samples n..n+size of a reply, at `at` on the output."""
+
+    at: int
+    reply: int
+    n: int
+    size: int
+
+
+class _Fader:
+    """Volume, and the soft edges around a stop."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.wanted = 1.0
+        self._factor = 1.0
+        self._ramp: NDArray[np.float32] = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / np.float32(length)
+        self._tail = silence(0)
+        self._owner: int | None = None
+        self._zeros = silence(0)
+
+    def begin(self, track: _Track) -> None:
+        """The next samples of the track, falling to zero, are the next to be given."""
+        tail = track.peek(self.length)
+        level = float(self._ramp[track.ramp_at]) if track.ramp_at < self.length else 1.0
+        tail = np.rint(tail * np.float32(level)).astype(np.int16) if level < 1.0 else tail
+        self._tail, self._owner = fade(tail, tail.size, out=True), track.reply
+
+    def withdraw(self, reply: int) -> bool:
+        """Forgets a fade-out of this reply. False if there is none or it has begun."""
+        if self._owner != reply or not self._tail.size:
+            return False
+        self._tail, self._owner = silence(0), None
+        return True
+
+    def tail(self, n: int) -> Pcm:
+        """At most n samples of the fade-out."""
+        given = self._tail[:n]
+        if given.size:
+            self._tail, self._owner = self._tail[n:], None
+        return given
+
+    def rise(self, track: _Track, piece: Pcm) -> Pcm:
+        """The piece, with what is left of the track's fade-in."""
+        n = min(self.length - track.ramp_at, piece.size)
+        if n <= 0:
+            return piece
+        head = piece[:n] * self._ramp[track.ramp_at : track.ramp_at + n]
+        track.ramp_at += n
+        return np.concatenate((np.rint(head).astype(np.int16), piece[n:]))
+
+    def level(self, block: Pcm) -> Pcm:
+        """The block at the wanted volume; a change is spread over it."""
+        before, now = self._factor, self.wanted
+        if before == now == 1.0:
+            return block
+        self._factor = now
+        factors = np.linspace(before, now, block.size, dtype=np.float32)
+        return np.rint(block * factors).astype(np.int16)
+
+    def silence(self, n: int) -> Pcm:
+        """Zeros, shared between calls: most blocks are silent."""
+        self._factor = self.wanted
+        if self._zeros.size < n:
+            self._zeros = silence(n)
+            self._zeros.flags.writeable = False
+        return self._zeros[:n]
+
+
+class _Room:
+    """How full the queue is, and those who wait for space in it."""
+
+    def __init__(self, high: int, low: int) -> None:
+        self.used = 0
+        self.closed = False
+        self._high = high
+        self._low = low
+        self._freed = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        return self._high - self.used
+
+    async def freed(self) -> None:
+        """Waits until `look` has found the queue low, or closed."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def look(self) -> None:
+        if self.closed or self.used <= self._low:
+            self._freed.set()

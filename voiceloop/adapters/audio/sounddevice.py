@@ -1,0 +1,358 @@
+"""Microphone and loudspeaker of this machine, through PortAudio.
+
+Both ends are opened at 16 kHz where they allow it: the sound server then resamples, better and cheaper than we
+would, the echo reference needs no conversion, and an idle port costs least (benchmarks in the report of this file's
+commit: 0.9 s of CPU per minute, of which PortAudio itself takes 0.7). A voice loses what it has above 8 kHz; who
+wants that puts 24000 or 48000 first in `rates` and pays two resamplers.
+
+The device's threads only copy (`taps.py`); everything else happens on the loop. All calls to PortAudio itself come
+from one thread of the port, because they block and because COM on Windows wants one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeVar
+
+from voiceloop.adapters.audio import portaudio
+from voiceloop.adapters.audio.playback import Playback
+from voiceloop.adapters.audio.portaudio import DeviceInfo as DeviceInfo
+from voiceloop.adapters.audio.portaudio import Library, Stream, device_error
+from voiceloop.adapters.audio.portaudio import list_devices as list_devices
+from voiceloop.adapters.audio.taps import Framer, Tap
+from voiceloop.core.audio import Pcm
+from voiceloop.errors import DeviceError
+from voiceloop.ports import Capture, Resampler
+
+T = TypeVar("T")
+
+RATES = (16_000, 48_000, 44_100, 0, 32_000, 24_000, 96_000, 8_000)
+"""Rates to try, in this order; 0 stands for the device's own default."""
+
+WATCH_S = 0.25
+"""How often to look whether blocks still come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the device threads run on. out_delay_s: what PortAudio says lies between the callback and the ear."""
+
+    streams: tuple[Stream, ...]
+    in_rate: int
+    out_rate: int
+    out_delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to open the devices.
+
+    rates: in order of preference, 0 for the device's default. block_s: 10 to 20 ms; PortAudio's own choice costs
+    half a core and drops blocks (shared/ENGINES.md). latency_s: what is asked of PortAudio, 0.06 to 0.1; more for
+    machines that stutter. lost_s: a device that gives no block for so long is lost.
+    """
+
+    rates: Sequence[int] = RATES
+    block_s: float = 0.02
+    latency_s: float = 0.06
+    lost_s: float = 2.0
+    open_s: float = 10.0
+
+
+class SoundDevicePort:
+    """An `AudioPort` on real devices, each named by number, name, part of a name, or None for the default.
+
+    One duplex stream if both ends are one device and it allows that, else one stream each; then the reference is
+    brought to the microphone's clock. Progress counts what the loudspeaker has really played: what was handed
+    over, less the latency that PortAudio reports. When nobody fetches frames, two seconds are kept, then the
+    oldest go.
+    """
+
+    def __init__(
+        self,
+        input_device: str | int | None,
+        output_device: str | int | None,
+        resampler: Callable[[int, int], Resampler],
+        settings: Settings | None = None,
+    ) -> None:
+        self._wanted = (input_device, output_device)
+        self._settings = settings or Settings()
+        self._resampler = resampler
+        self._desk = _Desk()
+        self._opened: Opened | None = None
+        self._tap = Tap()
+        self._playback = Playback(0)
+        self._arrived = asyncio.Event()
+        self._failure: DeviceError | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def out_rate(self) -> int:
+        """Rate of what `write` takes, Hz; 0 before `open`."""
+        return self._playback.rate
+
+    @property
+    def stepped(self) -> bool:
+        """A device has its own clock."""
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """A microphone never is."""
+        return False
+
+    @property
+    def xruns(self) -> tuple[int, int]:
+        """(blocks of input that were lost, blocks of output that came too late), as PortAudio tells."""
+        return self._tap.lost, self._tap.late
+
+    async def open(self) -> None:
+        """Takes the devices and starts them. Raises DeviceError, also if they do not answer in time."""
+        loop = asyncio.get_running_loop()
+        self._desk.start()
+        try:
+            async with asyncio.timeout(self._settings.open_s):
+                opened = await self._desk.call(self._take)
+                self._playback = Playback(opened.out_rate)
+                self._tap.connect(self._playback, opened.out_delay_s, lambda: loop.call_soon_threadsafe(self._look))
+                await self._desk.call(lambda: _start(opened))
+        except TimeoutError:
+            self._give_back()
+            raise DeviceError(
+                "The sound system does not answer: restart the sound server, or choose another device."
+            ) from None
+        except BaseException:
+            self._give_back()
+            raise
+        self._watch = loop.call_later(WATCH_S, self._watchdog, self._tap.beats, 0.0)
+
+    async def frames(self) -> AsyncGenerator[Capture, None]:
+        """Frames from now on until `close`. Raises DeviceError when the device is lost."""
+        opened = self._opened
+        if opened is None:
+            return
+        framer = Framer(opened.in_rate, opened.out_rate, self._resampler, one_clock=len(opened.streams) == 1)
+        self._tap.forget()
+        while True:
+            for block in self._tap.blocks():
+                news = self._playback.news(block.heard)
+                for capture in framer.feed(block, news):
+                    yield capture
+                    if self._closed:
+                        return
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                return
+            self._arrived.clear()
+            if not self._tap.waiting:
+                await self._arrived.wait()
+
+    async def write(self, reply: int, pcm: Pcm) -> None:
+        """Queues samples of a reply at out_rate; waits above the high-water mark (2 s)."""
+        await self._playback.write(reply, pcm)
+
+    def hold(self, reply: int) -> int:
+        """Stops with the block that is being played (latency_s later) and keeps the rest. Returns where, exactly."""
+        return self._playback.hold(reply)
+
+    def resume(self, reply: int) -> None:
+        """Goes on from the sample at which `hold` stopped, faded in over 5 ms."""
+        self._playback.resume(reply)
+
+    def flush(self, reply: int) -> int:
+        """As `hold`, but drops the rest. The count is exact already."""
+        return self._playback.flush(reply)
+
+    def gain(self, factor: float) -> None:
+        """Volume of everything played, 0..1; the reference follows."""
+        self._playback.gain(factor)
+
+    async def close(self) -> None:
+        """Gives the devices back. Twice is legal."""
+        self._closed = True
+        self._playback.close()
+        self._arrived.set()
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._desk.finish(self._release)
+
+    def _give_back(self) -> None:
+        """As `close`, for where nobody may wait: an `open` that failed."""
+        self._closed = True
+        self._desk.abandon(self._release)
+
+    def _take(self) -> Opened:
+        """On the desk's thread: opens what was asked for."""
+        sd = portaudio.acquire()
+        try:
+            self._opened = _open(sd, self._wanted, self._settings, self._tap)
+        except BaseException:
+            portaudio.release()
+            raise
+        return self._opened
+
+    def _release(self) -> None:
+        """On the desk's thread."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        self._tap.closing = True
+        for stream in opened.streams:
+            # abort: stop would wait until everything queued in the device is played.
+            with suppress(Exception):
+                stream.abort()
+            with suppress(Exception):
+                stream.close()
+        portaudio.release()
+
+    def _look(self) -> None:
+        """On the loop, after a block came or a stream ended."""
+        self._tap.waking = False
+        if self._tap.ended and not self._closed:
+            self._fail("The sound device was lost: connect it again, or start the sound server.")
+        self._arrived.set()
+
+    def _watchdog(self, seen: tuple[int, int], silent_s: float) -> None:
+        """Suspended or moved devices report nothing: they only stop calling (shared/ENGINES.md)."""
+        beats = self._tap.beats
+        stopped = any(now == before for now, before in zip(beats, seen, strict=True))
+        silent_s = silent_s + WATCH_S if stopped else 0.0
+        if silent_s >= self._settings.lost_s:
+            self._fail("The sound device has stopped giving sound: check that it is not suspended or unplugged.")
+            self._arrived.set()
+            return
+        # Not the newest count when one end is silent: the other must not reset the clock.
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(WATCH_S, self._watchdog, seen if stopped else beats, silent_s)
+
+    def _fail(self, sentence: str) -> None:
+        self._failure = self._failure or DeviceError(sentence)
+
+
+def _open(sd: Library, wanted: tuple[str | int | None, str | int | None], settings: Settings, tap: Tap) -> Opened:
+    """The devices, opened but not started. Raises DeviceError."""
+    table = portaudio.devices(sd)
+    ear, mouth = portaudio.choose(table, wanted[0], "input"), portaudio.choose(table, wanted[1], "output")
+    if ear.number == mouth.number:
+        try:
+            stream, rate = _try_rates(sd.RawStream, sd, ear, settings, tap.duplex, tap.finished)
+            return Opened((stream,), rate, rate, _delay(stream))
+        except sd.PortAudioError:
+            pass  # some drivers allow each direction, but not both in one stream: the errors below are the clearer
+    opened: list[tuple[Stream, int]] = []
+    try:
+        for device, make, callback in ((ear, sd.RawInputStream, tap.record), (mouth, sd.RawOutputStream, tap.play)):
+            try:
+                opened.append(_try_rates(make, sd, device, settings, callback, tap.finished))
+            except sd.PortAudioError as error:
+                noun = "microphone" if device is ear and not opened else "loudspeaker"
+                raise device_error(error, f"{noun} {device.label}") from error
+    except DeviceError:
+        for stream, _ in opened:
+            stream.close()
+        raise
+    (source, in_rate), (sink, out_rate) = opened
+    return Opened((source, sink), in_rate, out_rate, _delay(sink))
+
+
+def _try_rates(
+    make: Callable[..., Stream],
+    sd: Library,
+    device: DeviceInfo,
+    settings: Settings,
+    callback: Callable[..., None],
+    finished: Callable[[], None],
+) -> tuple[Stream, int]:
+    """A stream at the first rate that is accepted. Raises PortAudioError: any but a refused rate at once."""
+    refused: Exception | None = None
+    for rate in dict.fromkeys(rate or device.default_rate for rate in settings.rates):
+        try:
+            stream = make(
+                samplerate=rate,
+                blocksize=round(rate * settings.block_s),
+                device=device.number,
+                channels=1,
+                dtype="int16",
+                latency=settings.latency_s,
+                callback=callback,
+                finished_callback=finished,
+            )
+        except sd.PortAudioError as error:
+            if portaudio.code(error) != portaudio.INVALID_RATE:
+                raise
+            refused = error
+        else:
+            return stream, rate
+    raise refused or ValueError("settings.rates is empty")
+
+
+def _delay(stream: Stream) -> float:
+    latency = stream.latency
+    return latency[1] if isinstance(latency, tuple) else latency
+
+
+def _start(opened: Opened) -> None:
+    for stream in opened.streams:
+        try:
+            stream.start()
+        except Exception as error:
+            raise device_error(error, "sound device") from error
+
+
+class _Desk:
+    """The one thread that talks to PortAudio, between `start` and `finish`. Daemon: a hung driver holds up no exit."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="voiceloop-portaudio", daemon=True)
+        self._thread.start()
+
+    async def call(self, job: Callable[[], T]) -> T:
+        """job() on the thread. When cancelled, it still runs to its end there, before any later job."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = job()
+            except Exception as error:  # noqa: BLE001  it is raised where the job was asked for
+                answer = partial(future.set_exception, error)
+            else:
+                answer = partial(future.set_result, result)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(lambda: None if future.done() else answer())
+
+        self._jobs.put(run)
+        return await future
+
+    async def finish(self, job: Callable[[], None]) -> None:
+        """job() as the last one, if the thread runs; waits for it."""
+        if self._thread is not None:
+            self._thread = None
+            waited = self.call(job)
+            try:
+                await waited
+            finally:
+                self._jobs.put(None)
+
+    def abandon(self, job: Callable[[], None]) -> None:
+        """job() as the last one; does not wait."""
+        if self._thread is not None:
+            self._thread = None
+            self._jobs.put(job)
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()

@@ -1,0 +1,240 @@
+"""The device threads' side of the sound port, and what the loop makes of their blocks.
+
+`Tap` is called by PortAudio's threads and only copies. `Framer` runs on the loop: 16 kHz frames with their echo
+reference, which `Follower` brings to the microphone's clock when the loudspeaker has another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from voiceloop.adapters.audio.playback import Playback
+from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker, silence
+from voiceloop.ports import Capture, Progress, Resampler
+
+KEPT = 100
+"""Blocks that wait for the loop before the oldest are dropped: 2 s of 20 ms each."""
+
+
+class Times(Protocol):
+    """PortAudio's time info, seconds on the stream's clock; zero where a host API does not know."""
+
+    currentTime: float
+    outputBufferDacTime: float
+
+
+class Status(Protocol):
+    """`sounddevice.CallbackFlags`."""
+
+    def __bool__(self) -> bool: ...
+    @property
+    def input_overflow(self) -> bool: ...
+    @property
+    def output_underflow(self) -> bool: ...
+
+
+class Buffer(Protocol):
+    """A cffi buffer to write to."""
+
+    def __len__(self) -> int: ...
+    def __setitem__(self, key: slice, value: Pcm) -> None: ...
+
+
+@dataclass(slots=True)
+class Block:
+    """What one callback brought. at: position of its first microphone sample; refs: what was played since the one
+    before; heard: the position on the output that the loudspeaker has reached."""
+
+    at: int
+    mic: bytearray
+    refs: tuple[Pcm, ...]
+    heard: int
+
+
+class Tap:
+    """Callbacks for one duplex stream or two single ones. Attributes are written by one thread each."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.late = 0
+        self.ended = False
+        self.closing = False
+        self.waking = False
+        self._playback = Playback(0)
+        self._delay_s = 0.0
+        self._wake: Callable[[], object] = bool
+        self._ring: deque[Block] = deque(maxlen=KEPT)
+        self._played: deque[Pcm] = deque(maxlen=KEPT)
+        self._ends = _Ends()
+
+    def connect(self, playback: Playback, delay_s: float, wake: Callable[[], object]) -> None:
+        """Before the streams start. delay_s: used where the callback's times are unknown. wake: called from the
+        device's thread after a block, again only when `waking` has been cleared."""
+        self._playback, self._delay_s, self._wake = playback, delay_s, wake
+
+    @property
+    def beats(self) -> tuple[int, int]:
+        """Blocks so far, (recorded, played)."""
+        return self._ends.recorded, self._ends.played
+
+    @property
+    def waiting(self) -> bool:
+        """True if a block is there to be taken."""
+        return bool(self._ring)
+
+    def blocks(self) -> Iterator[Block]:
+        """Takes the blocks that wait."""
+        while self._ring:
+            with suppress(IndexError):  # a full ring may lose its oldest in between
+                yield self._ring.popleft()
+
+    def forget(self) -> None:
+        """Drops what came before anyone listened."""
+        self._ring.clear()
+
+    def duplex(self, indata: bytes, outdata: Buffer, frames: int, time: Times, status: Status) -> None:
+        """Callback of a duplex stream."""
+        self.play(outdata, frames, time, status)
+        self.record(indata, frames, time, status)
+
+    def play(self, outdata: Buffer, frames: int, time: Times, status: Status) -> None:
+        """Callback of the loudspeaker."""
+        if status and status.output_underflow:
+            self.late += 1
+        playback, ends = self._playback, self._ends
+        ends.played += 1
+        ahead_s = time.outputBufferDacTime - time.currentTime
+        # Some host APIs give zeros or another clock; no device is two seconds away.
+        ahead_s = ahead_s if 0.0 < ahead_s < 2.0 else self._delay_s
+        ends.heard = playback.pulled - round(ahead_s * playback.rate)
+        block = playback.pull(frames)
+        outdata[:] = block
+        self._played.append(block)
+
+    def record(self, indata: bytes, frames: int, time: Times, status: Status) -> None:
+        """Callback of the microphone."""
+        if status and status.input_overflow:
+            self.lost += 1
+        ends, refs = self._ends, list[Pcm]()
+        with suppress(IndexError):
+            while True:
+                refs.append(self._played.popleft())
+        self._ring.append(Block(ends.at, bytearray(indata), tuple(refs), ends.heard))
+        ends.recorded += 1
+        ends.at += frames
+        self._alert()
+
+    def finished(self) -> None:
+        """A stream has ended. Must return None: anything else makes cffi print a TypeError."""
+        if not self.closing:
+            self.ended = True
+            self.waking = False
+            self._alert()
+
+    def _alert(self) -> None:
+        if not self.waking:
+            self.waking = True
+            with suppress(RuntimeError):  # the loop is closed
+                self._wake()
+
+
+@dataclass(slots=True)
+class _Ends:
+    """How far the device's two ends are. heard: see Block."""
+
+    at: int = 0
+    heard: int = 0
+    recorded: int = 0
+    played: int = 0
+
+
+class Framer:
+    """Frames from blocks: both directions resampled to 16 kHz, cut to 20 ms, gaps counted.
+
+    one_clock: both ends run on one clock, so each block has its reference; else that is made to follow.
+    """
+
+    def __init__(
+        self, in_rate: int, out_rate: int, resampler: Callable[[int, int], Resampler], *, one_clock: bool
+    ) -> None:
+        self._in_rate = in_rate
+        self._mic = resampler(in_rate, RATE) if in_rate != RATE else None
+        self._ref = resampler(out_rate, RATE) if out_rate != RATE else None
+        self._mics = Rechunker(FRAME)
+        self._refs = Follower(drifts=not one_clock)
+        self._expected: int | None = None
+        self._news: tuple[Progress, ...] = ()
+        self._lost = 0
+
+    def feed(self, block: Block, news: tuple[Progress, ...]) -> Iterator[Capture]:
+        """Each frame that is complete now; the next one tells the news and what was lost before this block."""
+        mic = np.frombuffer(block.mic, dtype=np.int16)
+        if self._expected is not None:
+            self._lost += (block.at - self._expected) * RATE // self._in_rate
+        self._expected = block.at + mic.size
+        self._news += news
+        for ref in block.refs:
+            self._refs.feed(self._ref.process(ref) if self._ref else ref)
+        for frame in self._mics.feed(self._mic.process(mic) if self._mic else mic):
+            news, self._news, lost, self._lost = self._news, (), self._lost, 0
+            yield Capture(frame, self._refs.take(FRAME), news, lost)
+
+
+class Follower:
+    """A stream of played samples, given out at the pace of the microphone. All at 16 kHz.
+
+    Where the clocks differ, one sample per frame is taken or left by interpolation when the reserve has moved:
+    3000 ppm, while cards differ by less than 200, and the canceller sees a slow slide in place of jumps, which
+    cost it 10 dB (shared/ENGINES.md). The reserve is set once the first second has shown how the blocks arrive.
+    """
+
+    RESERVE = 2 * FRAME
+    """Blocks of the two ends arrive at different times; less than the way through the loudspeaker, so that the
+    reference still comes before its echo."""
+    SETTLE = 50
+    SLACK = 80
+    LIMIT = RATE // 2
+
+    def __init__(self, *, drifts: bool) -> None:
+        self._drifts = drifts
+        self._data = silence(0)
+        self._settling = self.SETTLE
+        self._excess = 0.0
+
+    def feed(self, pcm: Pcm) -> None:
+        """Adds what was played."""
+        self._data = np.concatenate((self._data, pcm)) if self._data.size else pcm
+
+    def take(self, n: int) -> Pcm:
+        """The next n samples; silence where the loudspeaker has stopped."""
+        step = self._step(self._data.size - n) if self._drifts else 0
+        given, self._data = self._data[: n + step], self._data[n + step :]
+        if given.size < n + step:
+            return np.concatenate((given, silence(n - given.size)))[:n]
+        if step == 0:
+            return given
+        at = np.linspace(0, given.size - 1, n)
+        return np.rint(np.interp(at, np.arange(given.size), given)).astype(np.int16)
+
+    def _step(self, left: int) -> int:
+        """How many samples more than asked to take; `left` are in reserve after what was asked."""
+        if left < 0 or left > self.LIMIT:
+            self._data = self._data[max(0, left - self.RESERVE) :]
+            self._settling, self._excess = self.SETTLE, 0.0
+            return 0
+        excess = left - self.RESERVE
+        if self._settling:
+            self._settling -= 1
+            self._excess += excess / self.SETTLE
+            if self._settling == 0:
+                jump, self._excess = round(self._excess), 0.0
+                self._data = self._data[jump:] if jump >= 0 else np.concatenate((silence(-jump), self._data))
+            return 0
+        self._excess += (excess - self._excess) / self.SETTLE
+        return 0 if abs(self._excess) < self.SLACK else (1 if self._excess > 0 else -1)

@@ -1,0 +1,149 @@
+"""voiceloop inside another program: a voice assistant in its own thread, for callers without asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, get_args
+
+from voiceloop import build
+from voiceloop.config import Config
+from voiceloop.core import events
+from voiceloop.errors import VoiceloopError
+from voiceloop.ports import AudioPort
+from voiceloop.session.latency import Latency
+from voiceloop.session.observe import Level, Ready
+from voiceloop.session.session import Session
+
+_EVENTS: dict[str, type] = {
+    re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
+    for kind in (*get_args(events.News), Level, Latency, Ready)
+}
+
+
+class Assistant:
+    """A hands-free voice assistant that runs beside the caller.
+
+    config: None for the defaults. handler: a function from text to text (or coroutine, generator, async generator; see
+    README), or an object with `reply`; None for the configured one. port: instead of the configured devices.
+    All methods are thread-safe. Callbacks of `on` are called in the assistant's thread and must return quickly.
+
+        with Assistant(handler=lambda text: f"You said {text}") as assistant:
+            assistant.on("heard", lambda event: print(event.text))
+            assistant.wait()
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        handler: object | None = None,
+        *,
+        port: AudioPort | None = None,
+    ) -> None:
+        self._config = config or Config()
+        self._handler = handler
+        self._port = port
+        self._callbacks: list[tuple[type, Callable[[Any], object]]] = []
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: Session | None = None
+        self._failure: BaseException | None = None
+        self._stopping = False
+        self.notices: tuple[str, ...] = ()
+        """Sentences about what is not as one would expect, after `start`."""
+
+    def on(self, event: str, fn: Callable[[Any], object]) -> None:
+        """Calls fn with each event of that name from now on: "heard", "reply_said", "state_changed" ...
+
+        The names are those of the news in `voiceloop.core.events` in small letters. Raises ValueError on others.
+        """
+        if event not in _EVENTS:
+            raise ValueError(f"there is no event {event!r}; known: {', '.join(sorted(_EVENTS))}")
+        self._callbacks.append((_EVENTS[event], fn))
+
+    def start(self) -> None:
+        """Loads the engines, opens the devices, and returns when it listens. Raises VoiceloopError if it cannot."""
+        if self._thread is not None:
+            raise RuntimeError("an assistant starts once; make a new one")
+        self._thread = threading.Thread(target=self._main, name="voiceloop", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ends the conversation, gives the devices back, and returns when all is done. Idempotent."""
+        self._stopping = True
+        self._call(lambda session: session.close())
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until the conversation has ended; False after timeout_s. Raises DeviceError if a device was lost."""
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        if self._failure is not None:
+            raise self._failure
+        return not self._thread.is_alive()
+
+    def say(self, text: str) -> None:
+        """Speaks a text as soon as the floor is free."""
+        self._call(lambda session: session.say(text))
+
+    def interrupt(self) -> None:
+        """Stops speaking, and forgets what was about to be said."""
+        self._call(lambda session: session.feed(events.Interrupt()))
+
+    def mute(self, on: bool = True) -> None:
+        """Stops (or, with False, starts) to believe the microphone."""
+        self._call(lambda session: session.feed(events.Mute(on)))
+
+    def respond(self, text: str) -> None:
+        """Answers a text as if it had been said, for instance one that was typed."""
+        self._call(lambda session: session.feed(events.Respond(text)))
+
+    def __enter__(self) -> Assistant:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _call(self, fn: Callable[[Session], object]) -> None:
+        loop, session = self._loop, self._session
+        if loop is None or session is None:
+            return
+        with suppress(RuntimeError):  # the loop may have ended meanwhile: then there is nobody left to tell
+            loop.call_soon_threadsafe(fn, session)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except VoiceloopError as exc:
+            self._failure = exc
+        except BaseException as exc:
+            self._failure = exc
+            raise
+        finally:
+            self._ready.set()
+
+    async def _run(self) -> None:
+        async with build.assemble(self._config, handler=self._handler, port=self._port) as assembled:
+            self.notices = assembled.notices
+            self._session = Session(assembled.parts, [self._dispatch])
+            self._loop = asyncio.get_running_loop()
+            if not self._stopping:
+                await self._session.run()
+
+    def _dispatch(self, event: object) -> None:
+        if isinstance(event, Ready):
+            self._ready.set()
+        for kind, fn in self._callbacks:
+            if isinstance(event, kind):
+                fn(event)

@@ -1,0 +1,279 @@
+"""Composition root: Config -> the parts of a session. The only module that knows adapters, session and config."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceloop.config import Config
+from voiceloop.core.audio import Pcm, ticks
+from voiceloop.core.policy import Policy
+from voiceloop.errors import ConfigError, DeviceError
+from voiceloop.makers import Tools
+from voiceloop.ports import AudioPort, EchoCanceller, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.registry import Port, find
+from voiceloop.session.mind import Deadlines
+from voiceloop.session.session import Parts
+from voiceloop.session.workers import Workers
+
+if TYPE_CHECKING:
+    from voiceloop.adapters.audio.portaudio import DeviceInfo
+
+_GAP_S = 1.5
+"""Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
+_SOUND_FILES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines that sessions may share. names: which were chosen, by port."""
+
+    transcriber: Transcriber
+    synthesizer: Synthesizer
+    handler: Handler
+    names: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Everything for one session. notices: what is not as one would expect, a sentence each."""
+
+    parts: Parts
+    names: dict[str, str]
+    notices: tuple[str, ...]
+
+
+@asynccontextmanager
+async def assemble(
+    config: Config, *, handler: object | None = None, port: AudioPort | None = None
+) -> AsyncGenerator[Assembled, None]:
+    """The parts of one session; closes its engines afterwards.
+
+    handler: a function, or an object with `reply`, instead of the configured one. port: instead of the configured
+    devices. Raises ConfigError. A session is to be made of the parts and run inside.
+    """
+    async with engines(config, handler=handler) as shared:
+        vad, vad_name = _vad(config)
+        echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
+        parts = Parts(
+            port=port or audio_port(config),
+            vad=vad,
+            transcriber=shared.transcriber,
+            handler=shared.handler,
+            synthesizer=shared.synthesizer,
+            resampler=resampler,
+            echo=echo,
+            policy=policy(config, barge_in=barge_in),
+            deadlines=Deadlines(config.stt.timeout_s, config.handler.timeout_s, config.tts.timeout_s),
+            volume=config.audio.volume,
+        )
+        yield Assembled(parts, {**shared.names, "vad": vad_name}, notices)
+
+
+@asynccontextmanager
+async def engines(config: Config, *, handler: object | None = None) -> AsyncGenerator[Engines, None]:
+    """The configured engines; closed afterwards. Raises ConfigError."""
+    async with _tools(config) as tools:
+        hearing, speaking, answering = _stt(tools), _tts(tools), _handler(tools, handler)
+        name = config.handler.name if handler is None else type(handler).__name__
+        names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
+        yield Engines(hearing, speaking, answering, names)
+
+
+@asynccontextmanager
+async def transcriber(config: Config) -> AsyncGenerator[Transcriber, None]:
+    """The configured transcriber alone, warmed up."""
+    async with _tools(config) as tools:
+        engine = _stt(tools)
+        await engine.warm_up()
+        yield engine
+
+
+@asynccontextmanager
+async def synthesizer(config: Config) -> AsyncGenerator[Synthesizer, None]:
+    """The configured synthesizer alone, warmed up."""
+    async with _tools(config) as tools:
+        engine = _tts(tools)
+        await engine.warm_up()
+        yield engine
+
+
+def choose(config: Config, port: Port) -> str:
+    """The name of the engine for a port: the configured one, or for `auto` the best that is installed.
+
+    Embedded engines come before a service: no voice leaves the machine unless it is told to. Raises ConfigError.
+    """
+    name: str = {"vad": config.vad, "stt": config.stt, "tts": config.tts}[port].engine
+    if name != "auto":
+        if find(port, name).remote and config.offline:
+            raise ConfigError(f"{port}.engine is {name}, which needs a service, but offline is set.")
+        return name
+    if port == "vad":
+        return "silero" if find("vad", "silero").available else "webrtc"
+    local = {"stt": "moonshine", "tts": "hibari"}[port]
+    if find(port, local).available:
+        return local
+    if not config.offline and (config.service.base_url or os.environ.get(config.service.api_key_env)):
+        return "openai"
+    if port == "tts" and shutil.which("espeak-ng"):
+        return "espeak"
+    what = {"stt": "speech recognition", "tts": "a voice"}[port]
+    raise ConfigError(
+        f"there is no engine for {what}: pip install 'voiceloop[local]' for the embedded ones, "
+        "or set OPENAI_BASE_URL or OPENAI_API_KEY to use a service."
+    )
+
+
+def policy(config: Config, *, barge_in: bool = True) -> Policy:
+    """The core's policy. barge_in: whether voice over a reply can be told from its echo."""
+    turn, phrases = config.turn, config.phrases
+    return Policy(
+        on=config.vad.on,
+        off=config.vad.off,
+        onset=ticks(turn.onset_s),
+        pause=ticks(turn.pause_s),
+        wait=ticks(turn.wait_s),
+        pre_roll=ticks(turn.pre_roll_s),
+        max_turn=ticks(turn.max_s),
+        min_speech=ticks(turn.min_speech_s),
+        run_ahead=turn.run_ahead,
+        tries=turn.tries,
+        barge_in=turn.barge_in if barge_in else "off",
+        slow_after=ticks(turn.slow_after_s),
+        moment=phrases.moment,
+        sorry_stt=phrases.sorry_stt,
+        sorry_handler=phrases.sorry_handler,
+    )
+
+
+def audio_port(config: Config) -> AudioPort:
+    """The configured devices. Nothing is opened yet."""
+    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
+
+    audio = config.audio
+    return SoundDevicePort(_device(audio.input), _device(audio.output), resampler)
+
+
+def file_port(
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str] | None,
+    *,
+    paced: bool,
+    replies_only: bool = False,
+) -> AudioPort:
+    """Recordings as the microphone, a WAV as the loudspeaker. Nothing is opened yet."""
+    from voiceloop.adapters.audio.files import FilePort
+
+    return FilePort(inputs, output, resampler, paced=paced, gap_s=_GAP_S, replies_only=replies_only)
+
+
+def devices() -> Sequence[DeviceInfo]:
+    """What PortAudio offers. Raises DeviceError without PortAudio."""
+    from voiceloop.adapters.audio.portaudio import list_devices
+
+    return list_devices()
+
+
+def missing_device() -> str | None:
+    """One sentence if there is no default microphone or loudspeaker to talk through, else None."""
+    from voiceloop.adapters.audio import portaudio
+
+    try:
+        with portaudio.library() as sd:
+            portaudio.choose(portaudio.devices(sd), None, "input")
+            portaudio.choose(portaudio.devices(sd), None, "output")
+    except DeviceError as exc:
+        return str(exc)
+    return None
+
+
+def demo_recordings() -> list[Path]:
+    """The recordings of real people that are shipped, in the order in which they are played."""
+    here = Path(__file__).parent / "data"
+    return [here / name for name in ("ps_goforward.flac", "sb_spk2_snt4.flac", "sb_spk1_snt5.flac")]
+
+
+def recording(path: str | os.PathLike[str]) -> Iterator[Pcm]:
+    """A sound file as pieces of mono 16 kHz. Raises MediaError."""
+    from voiceloop.adapters.audio.files import Recording
+
+    return Recording(Path(path), resampler).samples()
+
+
+def wav(path: str | os.PathLike[str], rate: int) -> AbstractContextManager[Callable[[Pcm], None]]:
+    """A WAV to write chunks to. Raises MediaError."""
+    from voiceloop.adapters.audio.files import wav_writer
+
+    return wav_writer(Path(path), rate)
+
+
+def resampler(source_hz: int, target_hz: int) -> Resampler:
+    """A streaming resampler."""
+    from voiceloop.adapters.resample.stream import StreamResampler
+
+    return StreamResampler(source_hz, target_hz)
+
+
+def is_sound_file(name: str) -> bool:
+    """Whether `--input NAME` means a file rather than a device."""
+    return name.lower().endswith(_SOUND_FILES) or os.path.isfile(name)
+
+
+def _device(name: str | int) -> str | int | None:
+    return None if name == "" else name
+
+
+def _vad(config: Config) -> tuple[Vad, str]:
+    name = choose(config, "vad")
+    make: Callable[[Config], Vad] = find("vad", name).load()
+    return make(config), name
+
+
+@asynccontextmanager
+async def _tools(config: Config) -> AsyncGenerator[Tools, None]:
+    workers = Workers()
+    async with AsyncExitStack() as closing:
+        closing.callback(workers.close)
+        yield Tools(config, workers, closing)
+
+
+def _stt(tools: Tools) -> Transcriber:
+    engine: Transcriber = find("stt", choose(tools.config, "stt")).load()(tools)
+    tools.closing.push_async_callback(engine.aclose)
+    return engine
+
+
+def _tts(tools: Tools) -> Synthesizer:
+    engine: Synthesizer = find("tts", choose(tools.config, "tts")).load()(tools)
+    tools.closing.push_async_callback(engine.aclose)
+    return engine
+
+
+def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
+    """The canceller, whether barge-in by voice is possible, and what to say about it."""
+    if config.audio.echo == "off":
+        return None, True, ()
+    from voiceloop.adapters.echo.aec3 import Aec3
+
+    try:
+        return Aec3(), True, ()
+    except ConfigError as exc:
+        return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {exc}",)
+
+
+def _handler(tools: Tools, given: object | None) -> Handler:
+    from voiceloop.adapters.handlers.function import handler_of, load
+
+    name = tools.config.handler.name
+    if given is None and ":" not in name:
+        engine: Handler = find("handler", name).load()(tools)
+    else:
+        thing = load(name) if given is None else given
+        engine = handler_of(thing, tools.runner, tools.config.handler.timeout_s)
+    tools.closing.push_async_callback(engine.aclose)
+    return engine

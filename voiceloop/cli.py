@@ -1,0 +1,298 @@
+"""The command line: `voiceloop run | devices | say | transcribe`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from voiceloop import __version__
+from voiceloop.errors import ConfigError, DeviceError, VoiceloopError
+
+if TYPE_CHECKING:
+    from voiceloop.config import Config
+    from voiceloop.ports import AudioPort
+
+_GRACE_S = 0.8
+_DEMO_WAV = "voiceloop-replies.wav"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s")
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what is still buffered has no reader
+        return 0
+    except VoiceloopError as exc:
+        _complain(str(exc), args.json)
+        return 1
+
+
+def _complain(sentence: str, as_json: bool) -> None:
+    sentence = sentence[:1].upper() + sentence[1:]
+    print(json.dumps({"error": sentence}) if as_json else sentence, file=sys.stderr, flush=True)
+
+
+# --- commands ---
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hands-free conversation."""
+    from voiceloop import build
+
+    config = _config(args)
+    files = [name for name in args.input if build.is_sound_file(name)]
+    port: AudioPort | None = None
+    missing: str | None = None
+    if files:
+        port = _file_port(args, files)
+    elif args.output and build.is_sound_file(args.output):
+        raise ConfigError("--output names a file, so --input must name one too; or leave both out to talk.")
+    elif not args.input and not args.output and config.audio.input == "" and config.audio.output == "":
+        missing = build.missing_device()
+        if missing is not None:
+            port = build.file_port(build.demo_recordings(), _DEMO_WAV, paced=True, replies_only=True)
+    return _wait_for(_converse(args, config, port, missing))
+
+
+def devices(args: argparse.Namespace) -> int:
+    """What PortAudio offers."""
+    from voiceloop import build
+
+    rows = build.devices()
+    if args.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return 0
+    if not rows:
+        raise DeviceError("no microphone or loudspeaker was found.")
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("", "number", "name", "in", "out", "default rate", "rates that open", "through"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        marks = ("microphone " if row.is_default_input else "") + ("loudspeaker" if row.is_default_output else "")
+        rates = " ".join(str(rate) for rate in row.rates) or "none"
+        cells = (row.number, row.name, row.inputs, row.outputs, row.default_rate, rates, row.host_api)
+        table.add_row(f"default {marks}" if marks else "", *map(str, cells))
+    Console(soft_wrap=True).print(table)
+    return 0
+
+
+def say(args: argparse.Namespace) -> int:
+    """A text as speech."""
+    from voiceloop import jobs
+
+    config = _config(args)
+    text = sys.stdin.read() if args.text == "-" else args.text
+    if not text.strip():
+        raise ConfigError("there is nothing to say: give a text, or - to read it from standard input.")
+    work = jobs.save(config, text, args.out) if args.out else jobs.say(config, text)
+    spoken: list[float] = []
+    _wait_for(_collect(work, spoken))
+    if args.json:
+        print(json.dumps({"seconds": round(spoken[0], 2), "file": args.out}))
+    elif args.out:
+        print(f"{args.out}: {spoken[0]:.1f} s")
+    return 0
+
+
+def transcribe(args: argparse.Namespace) -> int:
+    """Sound files as text."""
+    config = _config(args)
+    failed: list[bool] = []
+    _wait_for(_transcribe_all(args, config, failed))
+    return 1 if failed else 0
+
+
+async def _transcribe_all(args: argparse.Namespace, config: Config, failed: list[bool]) -> None:
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from voiceloop import build, jobs
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:.0f} s"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        async with build.transcriber(config) as engine:
+            for name in args.file:
+                task = bar.add_task(Path(name).name, total=None)
+                try:
+                    text = await jobs.transcribe(engine, name, lambda s, t=task: bar.update(t, completed=s))
+                except VoiceloopError as exc:
+                    failed.append(True)
+                    _complain(str(exc), args.json)
+                    continue
+                finally:
+                    bar.remove_task(task)
+                if args.json:
+                    print(json.dumps({"file": text.file, "seconds": text.seconds, "text": text.text}), flush=True)
+                else:
+                    print(f"{name}: {text.text}" if len(args.file) > 1 else text.text, flush=True)
+
+
+async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | None, missing: str | None) -> None:
+    from voiceloop import build
+    from voiceloop.screen import JsonLines, Screen
+    from voiceloop.session.session import Session
+
+    with ExitStack() as stack:
+        screen = None if args.json else stack.enter_context(Screen())
+        async with build.assemble(config, port=port) as assembled:
+            notices = [*assembled.notices]
+            if missing is not None:
+                notices.append(
+                    f"{missing} So here are three recordings of real people, through the same loop; "
+                    f"what it answers goes to {_DEMO_WAV}."
+                )
+            names = assembled.names
+            if screen:
+                screen.note(
+                    f"ears {names['stt']}, voice {names['tts']}, vad {names['vad']}, handler {names['handler']}"
+                )
+            for notice in notices:
+                if screen:
+                    screen.note(notice, "yellow")
+                else:
+                    print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
+            await Session(assembled.parts, [screen or JsonLines()]).run()
+
+
+async def _collect(work: Coroutine[Any, Any, float], into: list[float]) -> None:
+    into.append(await work)
+
+
+# --- arguments ---
+
+
+def _config(args: argparse.Namespace) -> Config:
+    """The file, the environment, then the flags."""
+    from voiceloop import build
+    from voiceloop.config import load_config, override
+
+    config = load_config(args.config or os.environ.get("VOICELOOP_CONFIG") or None)
+    flags = {
+        "stt.engine": args.stt,
+        "tts.engine": args.tts,
+        "vad.engine": args.vad,
+        "handler.name": getattr(args, "handler", None),
+        "offline": args.offline or None,
+    }
+    changes = {key: value for key, value in flags.items() if value is not None}
+    devices: dict[str, list[str]] = {
+        "audio.input": getattr(args, "input", []),
+        "audio.output": [getattr(args, "output", None) or ""],
+    }
+    for key, names in devices.items():
+        if names and names[0] and not build.is_sound_file(names[0]):
+            changes[key] = int(names[0]) if names[0].isdecimal() else names[0]
+    return override(config, changes)
+
+
+def _file_port(args: argparse.Namespace, files: list[str]) -> AudioPort:
+    from voiceloop import build
+
+    if len(files) != len(args.input):
+        other = next(name for name in args.input if name not in files)
+        raise ConfigError(f"--input names both files and {other!r}: give sound files only, or one device.")
+    if args.output and not build.is_sound_file(args.output):
+        raise ConfigError("--input names a file, so --output must name a WAV file too, or be left out.")
+    return build.file_port(files, args.output, paced=args.paced)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="voiceloop",
+        description="A real-time voice assistant loop: speak, pause, and it answers; interrupt, and it stops.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="TOML file; configs/default.toml shows every key")
+    common.add_argument("--offline", action="store_true", help="open no connection, use embedded engines only")
+    common.add_argument("--json", action="store_true", help="JSON instead of text")
+    common.add_argument("--stt", metavar="ENGINE", help="speech to text: moonshine, sherpa, openai, or a plug-in")
+    common.add_argument("--tts", metavar="ENGINE", help="text to speech: hibari, espeak, openai, or a plug-in")
+    common.add_argument("--vad", metavar="ENGINE", help="voice activity: silero, webrtc, or a plug-in")
+    common.add_argument("-v", "--verbose", action="store_true", help="log what happens (never what is said)")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        return sub
+
+    talk = add("run", run)
+    talk.add_argument("--input", nargs="+", default=[], metavar="NAME", help="microphone (name or number), or files")
+    talk.add_argument("--output", metavar="NAME", help="loudspeaker (name or number), or a WAV file")
+    talk.add_argument("--paced", action="store_true", help="files in real time instead of as fast as possible")
+    talk.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
+    add("devices", devices)
+    speak = add("say", say)
+    speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
+    speak.add_argument("-o", "--out", metavar="FILE", help="a WAV file instead of the loudspeaker")
+    listen = add("transcribe", transcribe)
+    listen.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG ...")
+    return parser
+
+
+# --- running ---
+
+
+def _wait_for(work: Coroutine[Any, Any, None]) -> int:
+    """Runs it on a loop of its own. Ctrl-C and SIGTERM end it within a second, whatever a model or handler does."""
+    stopped: list[int] = []
+
+    async def body() -> None:
+        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int, frame: object) -> None:
+            if not stopped:
+                stopped.append(number)
+                timer = threading.Timer(_GRACE_S, _leave, (128 + number,))
+                timer.daemon = True
+                timer.start()
+                if task is not None:
+                    loop.call_soon_threadsafe(task.cancel)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):  # only the main thread may
+                signal.signal(number, stop)
+        await work
+
+    try:
+        asyncio.run(body())
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+    if stopped:
+        _leave(128 + stopped[0])
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """The end of the process, without waiting for threads that models or handlers may still hold."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Typed configuration: TOML, then environment. Every key, its default and a comment stand in configs/default.toml.
+
+Errors are ConfigError and name the file (or variable) and the key path. Secrets come from the environment only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from voiceloop.errors import ConfigError
+
+Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Phrase = Annotated[str, Meta(max_length=500)]
+Options = dict[str, Any]
+
+_PREFIX = "VOICELOOP_"
+
+
+class Audio(Struct, frozen=True, forbid_unknown_fields=True):
+    """Microphone and loudspeaker. A device is named by its number, its name, or a part of its name."""
+
+    input: str | int = ""
+    output: str | int = ""
+    echo: Literal["auto", "off"] = "auto"
+    volume: Share = 1.0
+
+
+class VadSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Voice activity detection."""
+
+    engine: str = "auto"
+    mode: Annotated[int, Meta(ge=0, le=3)] = 3
+    on: Share = 0.5
+    off: Share = 0.35
+    options: Options = {}
+
+
+class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Turn-taking."""
+
+    wait_s: Annotated[float, Meta(ge=0.1, le=10.0)] = 0.6
+    pause_s: Annotated[float, Meta(ge=0.02, le=2.0)] = 0.1
+    onset_s: Annotated[float, Meta(ge=0.02, le=1.0)] = 0.06
+    pre_roll_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.3
+    min_speech_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.1
+    max_s: Annotated[float, Meta(ge=2.0, le=600.0)] = 60.0
+    run_ahead: Literal["none", "stt", "handler", "speech"] = "speech"
+    tries: Count = 8
+    barge_in: Literal["hold", "flush", "off"] = "hold"
+    slow_after_s: Seconds = 5.0
+
+
+class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Speech to text."""
+
+    engine: str = "auto"
+    model: str = "whisper-1"
+    model_dir: str = ""
+    language: str = ""
+    prompt: str = ""
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 20.0
+    options: Options = {}
+
+
+class TtsSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Text to speech."""
+
+    engine: str = "auto"
+    model: str = "tts-1"
+    voice: str = ""
+    speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
+    instructions: Annotated[str, Meta(max_length=4096)] = ""
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 15.0
+    options: Options = {}
+
+
+class HandlerSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """What answers."""
+
+    name: str = "offline"
+    model: str = "gpt-4o-mini"
+    system_prompt: str = (
+        "You are a voice assistant. Answer in one to three short spoken sentences, without lists or markup."
+    )
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
+    options: Options = {}
+
+
+class ServiceSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """Any OpenAI-compatible service, for the engines named `openai` and the handler `chat`."""
+
+    base_url: str = ""
+    api_key_env: str = "OPENAI_API_KEY"
+    connect_s: Annotated[float, Meta(gt=0.0, le=120.0)] = 5.0
+    first_byte_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 15.0
+    chunk_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
+    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    headers: bool = True
+
+
+class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the loop itself says. An empty text says nothing."""
+
+    moment: Phrase = "One moment."
+    sorry_stt: Phrase = "Sorry, I could not make out what you said."
+    sorry_handler: Phrase = "Sorry, something went wrong with my answer."
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    offline: bool = False
+    audio: Audio = Audio()
+    vad: VadSection = VadSection()
+    turn: TurnSection = TurnSection()
+    stt: SttSection = SttSection()
+    tts: TtsSection = TtsSection()
+    handler: HandlerSection = HandlerSection()
+    service: ServiceSection = ServiceSection()
+    phrases: PhraseSection = PhraseSection()
+
+
+def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration from a TOML file (none: the defaults), overridden by `VOICELOOP_<SECTION>_<KEY>`.
+
+    `OPENAI_BASE_URL` fills `service.base_url` where nothing else does. environ: os.environ if None.
+    Raises ConfigError, with file or variable and key path.
+    """
+    environ = os.environ if environ is None else environ
+    data: dict[str, Any] = _read(Path(path)) if path is not None else {}
+    where = str(path) if path is not None else "configuration"
+    config = _convert(data, where)
+    values = msgspec.to_builtins(config)
+    for variable, value in sorted(environ.items()):
+        if variable.startswith(_PREFIX) and variable != _PREFIX + "CONFIG":
+            _override(values, variable, value)
+    if not values["service"]["base_url"] and environ.get("OPENAI_BASE_URL"):
+        values["service"]["base_url"] = environ["OPENAI_BASE_URL"]
+    return _checked(_convert(values, "environment"), where)
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy with some keys set, as by flags of the command line. Keys are paths: `"turn.wait_s"`."""
+    values = msgspec.to_builtins(config)
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (values[section] if section else values)[name] = value
+    return _checked(_convert(values, "command line"), "command line")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file.") from None
+    except OSError as exc:
+        raise ConfigError(f"{path}: it cannot be read ({exc.strerror}).") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: it is not UTF-8 text.") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}: it is not valid TOML: {exc}.") from exc
+
+
+def _convert(data: dict[str, Any], where: str) -> Config:
+    try:
+        return msgspec.convert(data, Config)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{where}: {_explain(str(exc))}") from None
+
+
+def _explain(message: str) -> str:
+    """msgspec's sentence with the key path in front, and the known keys where one is unknown."""
+    text, _, path = message.partition(" - at `$")
+    path = path.strip("`").lstrip(".")
+    if unknown := re.search(r"unknown field `(.+)`", text):
+        key = f"{path}.{unknown[1]}" if path else unknown[1]
+        if "key" in unknown[1] and path == "service":
+            return f"{key}: secrets are not kept in files; set the variable named by service.api_key_env instead."
+        section = getattr(Config(), path, None) if path else Config()
+        known = ", ".join(section.__struct_fields__) if isinstance(section, Struct) else ""
+        return f"{key}: there is no such key. Known here: {known}."
+    return f"{path or 'top level'}: {text[0].lower()}{text[1:]}."
+
+
+def _override(values: dict[str, Any], variable: str, value: str) -> None:
+    name = variable.removeprefix(_PREFIX).lower()
+    for section, kind in get_type_hints(Config, include_extras=True).items():
+        if section == name:
+            values[section] = _value(variable, value, kind)
+            return
+        key = name.removeprefix(section + "_")
+        if key != name and isinstance(kind, type) and issubclass(kind, Struct):
+            hints = get_type_hints(kind, include_extras=True)
+            if key in hints:
+                values[section][key] = _value(variable, value, hints[key])
+                return
+    raise ConfigError(f"{variable}: there is no such key. Variables are named {_PREFIX}<SECTION>_<KEY>.")
+
+
+def _value(variable: str, value: str, kind: Any) -> Any:
+    if kind == (str | int):
+        return int(value) if value.isdecimal() else value
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise ConfigError(f"{variable}: {str(exc)[0].lower()}{str(exc)[1:]}.") from None
+
+
+def _checked(config: Config, where: str) -> Config:
+    """What no single key can say."""
+    turn = config.turn
+    if turn.pause_s > turn.wait_s:
+        raise ConfigError(f"{where}: turn.pause_s must not be longer than turn.wait_s.")
+    if config.vad.off > config.vad.on:
+        raise ConfigError(f"{where}: vad.off must not be above vad.on.")
+    return config

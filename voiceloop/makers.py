@@ -1,0 +1,140 @@
+"""Makers of the built-in engines, named in registry.py: each takes `Tools` (a VAD: the config) and gives the engine.
+
+Adapters are imported when their maker is called, so that nothing is loaded that is not used.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from voiceloop.config import Config
+from voiceloop.errors import ConfigError
+from voiceloop.ports import Handler, Runner, Synthesizer, Transcriber, Vad
+
+if TYPE_CHECKING:
+    from voiceloop.adapters.http import Service
+
+_OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(slots=True)
+class Tools:
+    """What a maker of engines may use. service: the one client of the remote service, made when first asked for."""
+
+    config: Config
+    runner: Runner
+    closing: AsyncExitStack
+    client: Service | None = None
+
+    def service(self) -> Service:
+        """Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
+        from voiceloop.adapters.http import Service
+
+        settings = self.config.service
+        key = os.environ.get(settings.api_key_env) or None
+        if self.config.offline:
+            raise ConfigError("offline is set, but an engine or handler is configured that needs a service.")
+        if not settings.base_url and not key:
+            raise ConfigError(
+                f"no service is configured: set service.base_url or OPENAI_BASE_URL, or {settings.api_key_env}."
+            )
+        if self.client is None:
+            self.client = Service(
+                settings.base_url or _OPENAI,
+                key,
+                connect_s=settings.connect_s,
+                first_byte_s=settings.first_byte_s,
+                chunk_s=settings.chunk_s,
+                retries=settings.retries,
+                errand_headers=settings.headers,
+            )
+            self.closing.push_async_callback(self.client.aclose)
+        return self.client
+
+
+def silero(config: Config) -> Vad:
+    """The Silero model."""
+    from voiceloop.adapters.vad.silero import SileroVad
+
+    return SileroVad()
+
+
+def webrtc(config: Config) -> Vad:
+    """webrtcvad in the configured mode."""
+    from voiceloop.adapters.vad.webrtc import WebrtcVad
+
+    return WebrtcVad(config.vad.mode)
+
+
+def moonshine(tools: Tools) -> Transcriber:
+    """Moonshine tiny-en."""
+    from voiceloop.adapters.stt.moonshine import Moonshine
+
+    return Moonshine(tools.runner)
+
+
+def sherpa(tools: Tools) -> Transcriber:
+    """The model directory stt.model_dir."""
+    from voiceloop.adapters.stt.sherpa import Sherpa
+
+    if not tools.config.stt.model_dir:
+        raise ConfigError("stt.engine is sherpa, but stt.model_dir names no model directory.")
+    return Sherpa(tools.runner, tools.config.stt.model_dir)
+
+
+def openai_stt(tools: Tools) -> Transcriber:
+    """`/v1/audio/transcriptions` of the service."""
+    from voiceloop.adapters.stt.openai import OpenAiTranscriber
+
+    stt = tools.config.stt
+    return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
+
+
+def hibari(tools: Tools) -> Synthesizer:
+    """The embedded voice."""
+    from voiceloop.adapters.tts.hibari import Hibari
+
+    return Hibari(tools.runner)
+
+
+def espeak(tools: Tools) -> Synthesizer:
+    """espeak-ng as a program."""
+    from voiceloop.adapters.tts.espeak import Espeak
+
+    return Espeak(tools.config.tts.voice or "en")
+
+
+def openai_tts(tools: Tools) -> Synthesizer:
+    """`/v1/audio/speech` of the service."""
+    from voiceloop.adapters.tts.openai import OpenAiSynthesizer
+
+    tts = tools.config.tts
+    return OpenAiSynthesizer(
+        tools.service(), tts.model, tts.voice or "alloy", speed=tts.speed, instructions=tts.instructions or None
+    )
+
+
+def offline_handler(tools: Tools) -> Handler:
+    """The built-in assistant."""
+    from voiceloop.adapters.handlers.offline import OfflineHandler
+
+    return OfflineHandler(lambda: datetime.now().astimezone())
+
+
+def echo_handler(tools: Tools) -> Handler:
+    """Says what it heard."""
+    from voiceloop.adapters.handlers.echo import EchoHandler
+
+    return EchoHandler()
+
+
+def chat_handler(tools: Tools) -> Handler:
+    """`/v1/chat/completions` of the service."""
+    from voiceloop.adapters.handlers.chat import ChatHandler
+
+    handler = tools.config.handler
+    return ChatHandler(tools.service(), handler.model, handler.system_prompt)

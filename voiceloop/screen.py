@@ -1,0 +1,128 @@
+"""What `voiceloop run` shows: the conversation, and in a terminal a live line with level, state and words."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TextIO
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from voiceloop.core import events as ev
+from voiceloop.session.latency import Latency
+from voiceloop.session.observe import Level, Ready
+
+_STATES: dict[ev.State, tuple[str, str]] = {
+    "listening": ("listening", "green"),
+    "hearing": ("hearing you", "bold green"),
+    "thinking": ("thinking", "yellow"),
+    "speaking": ("speaking", "cyan"),
+    "paused": ("paused", "magenta"),
+}
+_METER = 16
+_FLOOR_DB = -60.0
+
+
+class Screen:
+    """An observer that prints the conversation, and keeps a live line below it where there is a terminal.
+
+    The line is drawn by a thread of rich's own, so that the loop never waits for the terminal.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._state: ev.State | None = None
+        self._db = _FLOOR_DB
+        self._said: dict[int, list[str]] = {}
+
+    def __enter__(self) -> Screen:
+        if self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def note(self, sentence: str, style: str = "dim") -> None:
+        """One sentence for the user, above the live line."""
+        self._console.print(Text(sentence, style))
+
+    def __call__(self, event: object) -> None:
+        match event:
+            case Level(db=db):
+                self._db = db
+            case ev.StateChanged(state=state):
+                self._state = state
+            case Ready():
+                self._state = "listening"
+                self.note("Listening. Ctrl-C ends it.")
+            case ev.Heard(text=text):
+                self._line("you", text, "bold green")
+            case ev.ReplySaid(reply=reply, text=text):
+                self._said.setdefault(reply, []).append(text)
+            case ev.ReplyEnded():
+                self._ended(event)
+            case ev.TurnDropped(reason="no words"):
+                self.note("(I heard a sound, but no words.)")
+            case ev.Notice(text=text):
+                self.note(text, "yellow")
+            case Latency():
+                self.note(_waterfall(event))
+            case _:
+                pass
+
+    def __rich__(self) -> Text:
+        """The live line."""
+        if self._state is None:
+            return Text("  starting ...", "dim")
+        name, style = _STATES[self._state]
+        share = min(1.0, max(0.0, (self._db - _FLOOR_DB) / -_FLOOR_DB))
+        bar = round(share * _METER)
+        line = Text("  ")
+        line.append("▮" * bar, style).append("▯" * (_METER - bar), "dim").append(f"  {name}", style)
+        if self._said:
+            words = " ".join(next(reversed(self._said.values())))
+            line.append("  " + words[-max(10, self._console.width - _METER - 24) :], "dim cyan")
+        line.no_wrap = True
+        return line
+
+    def _ended(self, event: ev.ReplyEnded) -> None:
+        self._said.pop(event.reply, None)
+        if event.heard and event.ending == "interrupted":
+            self._line("voiceloop", event.heard + " —", "bold cyan")
+        elif event.heard:
+            self._line("voiceloop", event.heard, "bold cyan")
+
+    def _line(self, who: str, text: str, style: str) -> None:
+        self._console.print(Text.assemble((f"{who:>9}  ", style), text))
+
+
+class JsonLines:
+    """An observer that prints each event as one JSON object."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = file or sys.stdout
+
+    def __call__(self, event: object) -> None:
+        fields = msgspec.to_builtins(event)
+        print(msgspec.json.encode({"event": type(event).__name__, **fields}).decode(), file=self._file, flush=True)
+
+
+def _waterfall(latency: Latency) -> str:
+    steps = [
+        ("words", latency.words_ms),
+        ("answer", latency.text_ms),
+        ("speech ready", latency.ready_ms),
+        ("turn decided", latency.decided_ms),
+        ("heard", latency.heard_ms),
+    ]
+    steps.sort(key=lambda step: step[1])
+    return " " * 11 + "after your last sound: " + ", ".join(f"{name} {ms} ms" for name, ms in steps)
