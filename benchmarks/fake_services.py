@@ -112,7 +112,6 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._data = bytearray()
         self._head: tuple[str, str, dict[str, str], int] | None = None
-        self._continued = False
         self._timer: asyncio.TimerHandle | None = None
         self._record: Record | None = None
         self._paused = False

@@ -57,10 +57,12 @@ class Tools:
 
 
 def silero(config: Config) -> Vad:
-    """The Silero model."""
+    """The Silero model, woken by webrtcvad."""
+    from voiceloop.adapters.vad.gated import GatedVad
     from voiceloop.adapters.vad.silero import SileroVad
+    from voiceloop.adapters.vad.webrtc import WebrtcVad
 
-    return SileroVad()
+    return GatedVad(WebrtcVad(0), SileroVad())
 
 
 def webrtc(config: Config) -> Vad:

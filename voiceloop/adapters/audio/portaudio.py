@@ -36,7 +36,7 @@ class Stream(Protocol):
 
 
 class _Check(Protocol):
-    def __call__(self, device: int, channels: int, dtype: str, samplerate: int) -> None: ...
+    def __call__(self, *, device: int, channels: int, dtype: str, samplerate: int) -> None: ...
 
 
 class _Default(Protocol):
@@ -163,7 +163,7 @@ def _rates(sd: Library, device: DeviceInfo) -> tuple[int, ...]:
     def opens(rate: int) -> bool:
         try:
             for check in checks:
-                check(device.number, 1, "int16", rate)
+                check(device=device.number, channels=1, dtype="int16", samplerate=rate)
         except sd.PortAudioError:
             return False
         return bool(checks)
@@ -268,7 +268,8 @@ def _mute() -> Callable[[], None]:
 
     ALSA and PortAudio report there, also from their own threads when a device is lost, what reaches us as error
     codes anyway. C's `stderr` is a variable: exchanging it leaves file descriptor 2, and so Python's own messages,
-    alone, unlike the usual dup2, which swallows those of all threads. PortAudio's hook for its messages is not
+    alone, unlike the usual dup2, which swallows those of all threads; the price is that a C library's last words
+    before it aborts are not seen either. PortAudio's hook for its messages is not
     exported (PortAudio issue 423) and ALSA's covers only ALSA. With debug logging on nothing is silenced.
     """
     if platform.libc_ver()[0] != "glibc" or log.isEnabledFor(logging.DEBUG):

@@ -1,11 +1,11 @@
 """Microphone and loudspeaker of this machine, through PortAudio.
 
 Both ends are opened at 16 kHz where they allow it: the sound server then resamples, better and cheaper than we
-would, the echo reference needs no conversion, and an idle port costs least (benchmarks in the report of this file's
-commit: 0.9 s of CPU per minute, of which PortAudio itself takes 0.7). A voice loses what it has above 8 kHz; who
-wants that puts 24000 or 48000 first in `rates` and pays two resamplers.
+would, the echo reference needs no conversion, and an idle port costs least: about 1.1 s of CPU per minute, 0.8 of it
+in PortAudio and ALSA, on the machine of shared/ENGINES.md. A voice loses what it has above 8 kHz; who wants that puts
+24000 or 48000 first in `rates` and pays two resamplers.
 
-The device's threads only copy (`taps.py`); everything else happens on the loop. All calls to PortAudio itself come
+The device's threads only copy (taps.py); everything else happens on the loop. All calls to PortAudio itself come
 from one thread of the port, because they block and because COM on Windows wants one thread.
 """
 
@@ -182,7 +182,9 @@ class SoundDevicePort:
         self._arrived.set()
         if self._watch is not None:
             self._watch.cancel()
-        await self._desk.finish(self._release)
+        with suppress(TimeoutError):  # a hung driver keeps its thread, not us
+            async with asyncio.timeout(self._settings.open_s):
+                await self._desk.finish(self._release)
 
     def _give_back(self) -> None:
         """As `close`, for where nobody may wait: an `open` that failed."""

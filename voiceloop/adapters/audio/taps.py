@@ -191,20 +191,21 @@ class Follower:
 
     Where the clocks differ, one sample per frame is taken or left by interpolation when the reserve has moved:
     3000 ppm, while cards differ by less than 200, and the canceller sees a slow slide in place of jumps, which
-    cost it 10 dB (shared/ENGINES.md). The reserve is set once the first second has shown how the blocks arrive.
+    cost it 10 dB (shared/ENGINES.md). The reserve is set once the first two seconds have shown how the blocks arrive.
     """
 
     RESERVE = 2 * FRAME
     """Blocks of the two ends arrive at different times; less than the way through the loudspeaker, so that the
     reference still comes before its echo."""
     SETTLE = 50
-    SLACK = 80
+    SLACK = FRAME
+    """The reserve is known to a block only: where both ends call at the same moment, either may come first."""
     LIMIT = RATE // 2
 
     def __init__(self, *, drifts: bool) -> None:
         self._drifts = drifts
         self._data = silence(0)
-        self._settling = self.SETTLE
+        self._settling = 2 * self.SETTLE
         self._excess = 0.0
 
     def feed(self, pcm: Pcm) -> None:
@@ -224,17 +225,24 @@ class Follower:
 
     def _step(self, left: int) -> int:
         """How many samples more than asked to take; `left` are in reserve after what was asked."""
-        if left < 0 or left > self.LIMIT:
-            self._data = self._data[max(0, left - self.RESERVE) :]
-            self._settling, self._excess = self.SETTLE, 0.0
-            return 0
         excess = left - self.RESERVE
+        if left < 0 or left > self.LIMIT:
+            self._settling = 2 * self.SETTLE
+        if self._settling == 2 * self.SETTLE:
+            self._skip(excess)
+            self._settling, self._excess = self._settling - 1, 0.0
+            return 0
         if self._settling:
             self._settling -= 1
-            self._excess += excess / self.SETTLE
+            # The first blocks come in heaps; only the second half of the time tells.
+            self._excess += excess / self.SETTLE if self._settling < self.SETTLE else 0.0
             if self._settling == 0:
-                jump, self._excess = round(self._excess), 0.0
-                self._data = self._data[jump:] if jump >= 0 else np.concatenate((silence(-jump), self._data))
+                self._skip(round(self._excess))
+                self._excess = 0.0
             return 0
         self._excess += (excess - self._excess) / self.SETTLE
         return 0 if abs(self._excess) < self.SLACK else (1 if self._excess > 0 else -1)
+
+    def _skip(self, n: int) -> None:
+        """Drops n samples, or adds -n zeros."""
+        self._data = self._data[n:] if n >= 0 else np.concatenate((silence(-n), self._data))

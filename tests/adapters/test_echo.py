@@ -1,0 +1,90 @@
+"""One contract for every EchoCanceller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from voiceloop.adapters.echo.aec3 import Aec3
+from voiceloop.core.audio import FRAME, RATE, Pcm, level_db, silence
+from voiceloop.ports import EchoCanceller
+
+DATA = Path(__file__).parents[1] / "data"
+CANCELLERS: dict[str, Callable[[], EchoCanceller]] = {"aec3": Aec3}
+
+
+@pytest.fixture(params=CANCELLERS)
+def canceller(request: pytest.FixtureRequest) -> EchoCanceller:
+    return CANCELLERS[request.param]()
+
+
+def recording(name: str) -> Pcm:
+    pcm, _ = soundfile.read(DATA / name, dtype="int16")
+    return pcm[: pcm.size // FRAME * FRAME]
+
+
+def run(canceller: EchoCanceller, mic: Pcm, ref: Pcm) -> Pcm:
+    frames = zip(mic.reshape(-1, FRAME), ref.reshape(-1, FRAME), strict=True)
+    return np.concatenate([canceller.process(m, r) for m, r in frames])
+
+
+def echo_of(far: Pcm, delay: int) -> Pcm:
+    """What a small room gives back: a delay, then a decaying tail."""
+    rng = np.random.default_rng(1)
+    room = np.concatenate((np.zeros(delay), rng.standard_normal(1600) * np.exp(-np.arange(1600) / 300) * 0.05))
+    return np.rint(np.convolve(far, room)[: far.size]).astype(np.int16)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 60, 250])
+def test_echo_goes_away(canceller: EchoCanceller, delay_ms: int) -> None:
+    far = recording("jfk.flac")
+    mic = echo_of(far, delay_ms * RATE // 1000)
+    out = run(canceller, mic, far)
+    assert out.dtype == np.int16
+    assert out.shape == mic.shape
+    assert level_db(out[5 * RATE :]) < level_db(mic[5 * RATE :]) - 20
+
+
+def test_the_user_stays(canceller: EchoCanceller) -> None:
+    near = recording("sb_spk1_snt5.flac")
+    out = run(canceller, near, silence(near.size))
+    assert level_db(out) == pytest.approx(level_db(near), abs=2)
+
+
+def test_the_user_stays_in_the_silence_after_a_reply(canceller: EchoCanceller) -> None:
+    far, near = recording("libri_533-1066-0007.flac"), recording("jfk.flac")
+    run(canceller, echo_of(far, 0), far)
+    out = run(canceller, near, silence(near.size))
+    assert level_db(out) == pytest.approx(level_db(near), abs=2)
+
+
+def test_digital_silence_stays_silent(canceller: EchoCanceller) -> None:
+    far = recording("lj_LJ002-0020.flac")
+    run(canceller, echo_of(far, 0), far)
+    assert level_db(run(canceller, silence(RATE), silence(RATE))[RATE // 2 :]) < -80
+
+
+def test_arguments_are_left_alone(canceller: EchoCanceller) -> None:
+    mic, ref = recording("jfk.flac")[:FRAME].copy(), silence(FRAME)
+    before = mic.copy()
+    out = canceller.process(mic, ref)
+    assert np.array_equal(mic, before)
+    assert not ref.any()
+    assert not np.shares_memory(out, mic)
+
+
+GOOD = silence(FRAME)
+
+
+@pytest.mark.parametrize(
+    "bad", [silence(0), silence(160), silence(321), silence(640).reshape(2, 320), np.zeros(320, np.float32)]
+)
+def test_wrong_shapes_raise(canceller: EchoCanceller, bad: Pcm) -> None:
+    with pytest.raises(ValueError, match="320"):
+        canceller.process(bad, GOOD)
+    with pytest.raises(ValueError, match="320"):
+        canceller.process(GOOD, bad)

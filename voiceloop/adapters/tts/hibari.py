@@ -1,0 +1,108 @@
+"""hibari: an English voice of 14 MB on onnxruntime, the default synthesizer."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceloop.adapters.tts.trim import Trimmer
+from voiceloop.core.audio import Pcm, to_pcm
+from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, VoiceloopError
+from voiceloop.ports import Runner
+
+RATE = 24_000
+
+
+class _Voice(Protocol):
+    @property
+    def g2p(self) -> object: ...
+    def phonemize(self, text: str) -> list[str]: ...
+    def from_phonemes(self, phonemes: str, *, seed: int) -> NDArray[np.float32]: ...
+
+
+class Hibari:
+    """A `Synthesizer` for English at 24 kHz.
+
+    One chunk for each sentence, its silence trimmed (tts/trim.py): so the first sound comes after one sentence, 25
+    to 75 ms, and who wants it sooner gives shorter clauses. The same text gives the same samples.
+    timeout_s: for loading, and for each sentence.
+    """
+
+    def __init__(self, runner: Runner, *, timeout_s: float = 30.0) -> None:
+        self._runner = runner
+        self._timeout_s = timeout_s
+        self._loading = threading.Lock()
+        self._voice: _Voice | None = None
+
+    @property
+    def rate(self) -> int:
+        """24000 Hz."""
+        return RATE
+
+    async def warm_up(self) -> None:
+        """Loads the voice and its dictionary, 0.5 to 4.5 s, and speaks two words to nobody.
+
+        Raises ConfigError if the package is missing, else ProviderError.
+        """
+        with _errors():
+            await self._runner.call(lambda: list(self._speak("Warm up.")), timeout_s=self._timeout_s)
+
+    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+        """int16 chunks at 24 kHz. Text without anything to pronounce ("...") yields nothing.
+
+        Raises ProviderError. May be cancelled: a sentence under way is finished by its thread and dropped.
+        """
+        trimmer = Trimmer(RATE)
+        with _errors():
+            async with aclosing(self._runner.stream(lambda: self._speak(text), timeout_s=self._timeout_s)) as sentences:
+                async for sentence in sentences:
+                    if (pcm := trimmer.feed(sentence)).size:
+                        yield pcm
+            if (pcm := trimmer.flush()).size:
+                yield pcm
+
+    async def aclose(self) -> None:
+        """Lets go of the voice."""
+        self._voice = None
+
+    def _speak(self, text: str) -> Iterator[Pcm]:
+        """On a worker: the sentences as hibari makes them."""
+        voice = self._load()
+        for phonemes in voice.phonemize(text):
+            # Punctuation alone is spoken as a click of -30 dBFS.
+            if any(c.isalpha() for c in phonemes):
+                yield to_pcm(voice.from_phonemes(phonemes, seed=0))
+
+    def _load(self) -> _Voice:
+        with self._loading:
+            if self._voice is None:
+                try:
+                    library = importlib.import_module("hibari")
+                except ImportError as exc:
+                    raise ConfigError("hibari is not installed; run: pip install 'voiceloop[local]'") from exc
+                voice = cast("_Voice", library.Hibari())
+                # The dictionary is loaded when it is first asked for, which is not safe in two threads.
+                _ = voice.g2p
+                self._voice = voice
+            return self._voice
+
+
+@contextmanager
+def _errors() -> Generator[None, None, None]:
+    """What goes wrong inside, as the errors of the port."""
+    try:
+        yield
+    except (ConfigError, ProviderError):
+        raise
+    except TimeoutError as exc:
+        raise ProviderTimeout("hibari did not finish a sentence in time", stage="tts", retryable=True) from exc
+    except VoiceloopError as exc:
+        raise ProviderError(f"hibari cannot speak now: {exc}", stage="tts", retryable=True) from exc
+    except Exception as exc:
+        raise ProviderError(f"hibari failed on this text ({type(exc).__name__})", stage="tts") from exc

@@ -1,0 +1,53 @@
+"""A cheap detector in front of a costly one, so that a quiet room costs next to nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from voiceloop.core.audio import FRAME, Pcm
+from voiceloop.ports import Vad
+
+_HOLD = 50
+"""Frames (1 s) for which the model goes on after the cheap detector last heard something."""
+
+_REPLAY = 8
+"""Frames (160 ms) that the model hears again when it is woken: its memory of the silence before counts for its
+verdict. Measured with benchmarks/vad.py: with fewer, onsets came later than without the gate."""
+
+_QUIET = 0.01
+
+
+class GatedVad:
+    """The probability of `model`, which runs only while `cheap` hears something, and for a second afterwards.
+
+    cheap: should err towards speech. While the model rests, the probability is 0.01.
+    """
+
+    def __init__(self, cheap: Vad, model: Vad) -> None:
+        self._cheap = cheap
+        self._model = model
+        self._left = 0
+        self._missed: deque[Pcm] = deque(maxlen=_REPLAY)
+
+    def probability(self, frame: Pcm) -> float:
+        """See `ports.Vad`. The first frame after a rest costs some frames of the model at once, under 1 ms."""
+        if frame.shape != (FRAME,):
+            raise ValueError(f"a frame has shape ({FRAME},), not {frame.shape}")
+        if self._cheap.probability(frame) >= 0.5:
+            self._left = _HOLD
+        if not self._left:
+            self._missed.append(frame)
+            return _QUIET
+        self._left -= 1
+        if self._missed:
+            for missed in self._missed:
+                self._model.probability(missed)
+            self._missed.clear()
+        return self._model.probability(frame)
+
+    def reset(self) -> None:
+        """Forgets what it heard."""
+        self._cheap.reset()
+        self._model.reset()
+        self._missed.clear()
+        self._left = 0
