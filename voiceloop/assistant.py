@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, get_args
 
 from voiceloop import build
@@ -47,9 +47,10 @@ class Assistant:
         self._handler = handler
         self._port = port
         self._callbacks: list[tuple[type, Callable[[Any], object]]] = []
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._failure: BaseException | None = None
         self._stopping = False
@@ -66,31 +67,42 @@ class Assistant:
         self._callbacks.append((_EVENTS[event], fn))
 
     def start(self) -> None:
-        """Loads the engines, opens the devices, and returns when it listens. Raises VoiceloopError if it cannot."""
-        if self._thread is not None:
-            raise RuntimeError("an assistant starts once; make a new one")
-        self._thread = threading.Thread(target=self._main, name="voiceloop", daemon=True)
-        self._thread.start()
+        """Loads the engines, opens the devices, and returns when it listens (or when `stop` is called meanwhile).
+
+        Raises VoiceloopError if it cannot. What is said to the other methods before is ignored, as it is after the end.
+        """
+        with self._lock:  # nobody may join a thread that is not yet started
+            if self._thread is not None:
+                raise RuntimeError("an assistant starts once; make a new one")
+            thread = self._thread = threading.Thread(target=self._main, name="voiceloop", daemon=True)
+            thread.start()
         self._ready.wait()
         if self._failure is not None:
-            self._thread.join()
+            thread.join()
             raise self._failure
 
     def stop(self) -> None:
         """Ends the conversation, gives the devices back, and returns when all is done. Idempotent."""
         self._stopping = True
-        self._call(lambda session: session.close())
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._ready.is_set():
+            self._call(lambda session: session.close())
+        else:
+            self._cancel()
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until the conversation has ended; False after timeout_s. Raises DeviceError if a device was lost."""
-        if self._thread is None:
+        with self._lock:
+            thread = self._thread
+        if thread is None:
             return True
-        self._thread.join(timeout_s)
+        thread.join(timeout_s)
         if self._failure is not None:
             raise self._failure
-        return not self._thread.is_alive()
+        return not thread.is_alive()
 
     def say(self, text: str) -> None:
         """Speaks a text as soon as the floor is free."""
@@ -116,17 +128,26 @@ class Assistant:
         self.stop()
 
     def _call(self, fn: Callable[[Session], object]) -> None:
-        loop, session = self._loop, self._session
-        if loop is None or session is None:
+        task, session = self._task, self._session
+        if task is None or session is None:
             return
         with suppress(RuntimeError):  # the loop may have ended meanwhile: then there is nobody left to tell
-            loop.call_soon_threadsafe(fn, session)
+            task.get_loop().call_soon_threadsafe(fn, session)
+
+    def _cancel(self) -> None:
+        """Ends what is not yet a conversation: engines may load for long."""
+        if (task := self._task) is not None:
+            with suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
         except VoiceloopError as exc:
             self._failure = exc
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
         except BaseException as exc:
             self._failure = exc
             raise
@@ -134,16 +155,18 @@ class Assistant:
             self._ready.set()
 
     async def _run(self) -> None:
+        self._task = asyncio.current_task()
+        if self._stopping:
+            return
         async with build.assemble(self._config, handler=self._handler, port=self._port) as assembled:
             self.notices = assembled.notices
             self._session = Session(assembled.parts, [self._dispatch])
-            self._loop = asyncio.get_running_loop()
-            if not self._stopping:
-                await self._session.run()
+            await self._session.run()
 
     def _dispatch(self, event: object) -> None:
         if isinstance(event, Ready):
             self._ready.set()
-        for kind, fn in self._callbacks:
-            if isinstance(event, kind):
-                fn(event)
+        with ExitStack() as stack:  # last in, first out; and each is called, even if one raises
+            for kind, fn in reversed(self._callbacks):
+                if isinstance(event, kind):
+                    stack.callback(fn, event)

@@ -123,10 +123,8 @@ def choose(config: Config, port: Port) -> str:
     if port == "tts" and shutil.which("espeak-ng"):
         return "espeak"
     what = {"stt": "speech recognition", "tts": "a voice"}[port]
-    raise ConfigError(
-        f"there is no engine for {what}: pip install 'voiceloop[local]' for the embedded ones, "
-        "or set OPENAI_BASE_URL or OPENAI_API_KEY to use a service."
-    )
+    service = "" if config.offline else ", or set OPENAI_BASE_URL or OPENAI_API_KEY to use a service"
+    raise ConfigError(f"there is no engine for {what}: pip install 'voiceloop[local]' for the embedded ones{service}.")
 
 
 def policy(config: Config, *, barge_in: bool = True) -> Policy:
@@ -271,7 +269,10 @@ def _handler(tools: Tools, given: object | None) -> Handler:
 
     name = tools.config.handler.name
     if given is None and ":" not in name:
-        engine: Handler = find("handler", name).load()(tools)
+        spec = find("handler", name)
+        if spec.remote and tools.config.offline:
+            raise ConfigError(f"handler.name is {name}, which needs a service, but offline is set.")
+        engine: Handler = spec.load()(tools)
     else:
         thing = load(name) if given is None else given
         engine = handler_of(thing, tools.runner, tools.config.handler.timeout_s)

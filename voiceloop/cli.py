@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Container, Coroutine, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,13 +23,18 @@ from voiceloop.errors import ConfigError, DeviceError, VoiceloopError
 if TYPE_CHECKING:
     from voiceloop.config import Config
     from voiceloop.ports import AudioPort
+    from voiceloop.session.session import Parts
 
 _GRACE_S = 0.8
+_SHOW_CURSOR = "\x1b[?25h"
 _DEMO_WAV = "voiceloop-replies.wav"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # words in any script, whatever the terminal can show
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(levelname)s %(message)s")
     try:
@@ -36,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what is still buffered has no reader
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
         return 0
     except VoiceloopError as exc:
         _complain(str(exc), args.json)
@@ -44,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(sentence: str, as_json: bool) -> None:
-    sentence = sentence[:1].upper() + sentence[1:]
+    """As a sentence; but names of keys, engines and files stay as they are."""
+    if sentence.partition(" ")[0].isalpha():
+        sentence = sentence[:1].upper() + sentence[1:]
+    if not sentence.endswith((".", "!", "?")):
+        sentence += "."
     print(json.dumps({"error": sentence}) if as_json else sentence, file=sys.stderr, flush=True)
 
 
@@ -79,7 +89,7 @@ def devices(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(row) for row in rows]))
         return 0
     if not rows:
-        raise DeviceError("no microphone or loudspeaker was found.")
+        raise DeviceError("No microphone or loudspeaker was found: connect one, or start the sound server.")
     from rich.console import Console
     from rich.table import Table
 
@@ -150,7 +160,6 @@ async def _transcribe_all(args: argparse.Namespace, config: Config, failed: list
 async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | None, missing: str | None) -> None:
     from voiceloop import build
     from voiceloop.screen import JsonLines, Screen
-    from voiceloop.session.session import Session
 
     with ExitStack() as stack:
         screen = None if args.json else stack.enter_context(Screen())
@@ -171,7 +180,26 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
                     screen.note(notice, "yellow")
                 else:
                     print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
-            await Session(assembled.parts, [screen or JsonLines()]).run()
+            await _until_nobody_reads(assembled.parts, screen or JsonLines())
+
+
+async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> None:
+    """A session, shown to its end. Raises BrokenPipeError when the reader of standard output has gone."""
+    from voiceloop.session.session import Session
+
+    gone: list[BrokenPipeError] = []
+
+    def observe(event: object) -> None:
+        try:
+            show(event)
+        except BrokenPipeError as exc:
+            gone.append(exc)
+            session.close()
+
+    session = Session(parts, [observe])
+    await session.run()
+    if gone:
+        raise gone[0]
 
 
 async def _collect(work: Coroutine[Any, Any, float], into: list[float]) -> None:
@@ -200,6 +228,8 @@ def _config(args: argparse.Namespace) -> Config:
         "audio.output": [getattr(args, "output", None) or ""],
     }
     for key, names in devices.items():
+        if len(names) > 1 and not any(map(build.is_sound_file, names)):
+            raise ConfigError(f"--input takes one microphone, or sound files; these are none: {', '.join(names)}.")
         if names and names[0] and not build.is_sound_file(names[0]):
             changes[key] = int(names[0]) if names[0].isdecimal() else names[0]
     return override(config, changes)
@@ -257,13 +287,14 @@ def _parser() -> argparse.ArgumentParser:
 def _wait_for(work: Coroutine[Any, Any, None]) -> int:
     """Runs it on a loop of its own. Ctrl-C and SIGTERM end it within a second, whatever a model or handler does."""
     stopped: list[int] = []
+    first = threading.Lock()  # one signal may be told twice
 
     async def body() -> None:
         task = asyncio.current_task()
         loop = asyncio.get_running_loop()
 
-        def stop(number: int, frame: object) -> None:
-            if not stopped:
+        def stop(number: int) -> None:
+            if first.acquire(blocking=False):
                 stopped.append(number)
                 timer = threading.Timer(_GRACE_S, _leave, (128 + number,))
                 timer.daemon = True
@@ -271,10 +302,8 @@ def _wait_for(work: Coroutine[Any, Any, None]) -> int:
                 if task is not None:
                     loop.call_soon_threadsafe(task.cancel)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):  # only the main thread may
-                signal.signal(number, stop)
-        await work
+        with _signals(stop):
+            await work
 
     try:
         asyncio.run(body())
@@ -286,11 +315,42 @@ def _wait_for(work: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
+@contextmanager
+def _signals(stop: Callable[[int], None]) -> Generator[None, None, None]:
+    """Calls stop with the number of each SIGINT and SIGTERM, from any thread.
+
+    Python runs handlers on the main thread only, which may be deep inside a model that a handler calls there; the
+    bytes of `set_wakeup_fd` arrive nevertheless (not on Windows, where only sockets may be used and asyncio does).
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                before = signal.signal(number, lambda number, frame: stop(number))
+                stack.callback(signal.signal, number, before)
+            if os.name == "posix":
+                read, write = os.pipe()
+                os.set_blocking(write, False)
+                stack.callback(os.close, write)
+                stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
+                threading.Thread(target=_read_signals, args=(read, numbers, stop), daemon=True).start()
+        yield
+
+
+def _read_signals(read: int, numbers: Container[int], stop: Callable[[int], None]) -> None:
+    with open(read, "rb", buffering=0) as pipe:
+        while byte := pipe.read(1):
+            if byte[0] in numbers:
+                stop(byte[0])
+
+
 def _leave(code: int) -> NoReturn:
     """The end of the process, without waiting for threads that models or handlers may still hold."""
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            if stream.isatty():
+                stream.write(_SHOW_CURSOR)
+            stream.flush()
     os._exit(code)
 
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,6 +24,17 @@ Phrase = Annotated[str, Meta(max_length=500)]
 Options = dict[str, Any]
 
 _PREFIX = "VOICELOOP_"
+_WORDS = {
+    "float": "a number",
+    "int": "a whole number",
+    "int | str": "a number or a name",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a section",
+    "array": "a list",
+}
+_SECRET = re.compile(r"(?i)(?:^|_)(?:key|token|secret|password)$")
+_NO_SECRETS = "Secrets are not kept in files; set the variable that service.api_key_env names, as OPENAI_API_KEY."
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,14 +150,13 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
     environ = os.environ if environ is None else environ
     data: dict[str, Any] = _read(Path(path)) if path is not None else {}
     where = str(path) if path is not None else "configuration"
-    config = _convert(data, where)
-    values = msgspec.to_builtins(config)
+    values = msgspec.to_builtins(_checked(_convert(data, where), where))
     for variable, value in sorted(environ.items()):
         if variable.startswith(_PREFIX) and variable != _PREFIX + "CONFIG":
             _override(values, variable, value)
     if not values["service"]["base_url"] and environ.get("OPENAI_BASE_URL"):
         values["service"]["base_url"] = environ["OPENAI_BASE_URL"]
-    return _checked(_convert(values, "environment"), where)
+    return _checked(_convert(values, "environment"), "environment")
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -160,7 +170,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin UTF-8 with a mark
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file.") from None
     except OSError as exc:
@@ -179,31 +189,56 @@ def _convert(data: dict[str, Any], where: str) -> Config:
 
 
 def _explain(message: str) -> str:
-    """msgspec's sentence with the key path in front, and the known keys where one is unknown."""
+    """msgspec's sentence with the key path in front, and the known keys or values where one is unknown."""
     text, _, path = message.partition(" - at `$")
     path = path.strip("`").lstrip(".")
     if unknown := re.search(r"unknown field `(.+)`", text):
         key = f"{path}.{unknown[1]}" if path else unknown[1]
-        if "key" in unknown[1] and path == "service":
-            return f"{key}: secrets are not kept in files; set the variable named by service.api_key_env instead."
+        if _SECRET.search(unknown[1]):
+            return f"{key}: {_NO_SECRETS}"
         section = getattr(Config(), path, None) if path else Config()
         known = ", ".join(section.__struct_fields__) if isinstance(section, Struct) else ""
         return f"{key}: there is no such key. Known here: {known}."
-    return f"{path or 'top level'}: {text[0].lower()}{text[1:]}."
+    return f"{path or 'top level'}: {_plain(text, _kind(path))}"
+
+
+def _kind(path: str) -> Any:
+    """The type of a key, or None."""
+    kind: Any = Config
+    for name in path.split("."):
+        if not (isinstance(kind, type) and issubclass(kind, Struct)):
+            return None
+        kind = get_type_hints(kind, include_extras=True).get(name)
+    return kind
+
+
+def _plain(text: str, kind: Any) -> str:
+    """msgspec's sentence in the user's words; the possible values where one is none of them."""
+    sentence = f"{text[0].lower()}{text[1:]}"
+    for theirs, ours in _WORDS.items():
+        sentence = sentence.replace(f"`{theirs}`", ours)
+    choices = ", ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else ""
+    return f"{sentence}. Known: {choices}." if choices else f"{sentence}."
 
 
 def _override(values: dict[str, Any], variable: str, value: str) -> None:
     name = variable.removeprefix(_PREFIX).lower()
     for section, kind in get_type_hints(Config, include_extras=True).items():
-        if section == name:
-            values[section] = _value(variable, value, kind)
-            return
-        key = name.removeprefix(section + "_")
-        if key != name and isinstance(kind, type) and issubclass(kind, Struct):
-            hints = get_type_hints(kind, include_extras=True)
-            if key in hints:
-                values[section][key] = _value(variable, value, hints[key])
+        if not issubclass(kind, Struct):
+            if section == name:
+                values[section] = _value(variable, value, kind)
                 return
+            continue
+        key = name.removeprefix(section + "_")
+        hints = get_type_hints(kind, include_extras=True)
+        if key != name and key in hints:
+            values[section][key] = _value(variable, value, hints[key])
+            return
+    if _SECRET.search(name):
+        raise ConfigError(
+            f"{variable}: there is no such key. A key is read from the variable that "
+            "service.api_key_env names, as a rule OPENAI_API_KEY."
+        )
     raise ConfigError(f"{variable}: there is no such key. Variables are named {_PREFIX}<SECTION>_<KEY>.")
 
 
@@ -211,9 +246,13 @@ def _value(variable: str, value: str, kind: Any) -> Any:
     if kind == (str | int):
         return int(value) if value.isdecimal() else value
     try:
+        if kind == Options:
+            return msgspec.json.decode(value, type=Options)
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{variable}: {str(exc)[0].lower()}{str(exc)[1:]}.") from None
+        raise ConfigError(f"{variable}: {_plain(str(exc).removesuffix(', got `str`'), kind)}") from None
+    except msgspec.DecodeError:
+        raise ConfigError(f'{variable}: expected JSON, as in {{"key": 1}}.') from None
 
 
 def _checked(config: Config, where: str) -> Config:
@@ -223,4 +262,7 @@ def _checked(config: Config, where: str) -> Config:
         raise ConfigError(f"{where}: turn.pause_s must not be longer than turn.wait_s.")
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")
+    if not config.service.api_key_env.isidentifier():
+        # The value is not repeated: it may be the key.
+        raise ConfigError(f"{where}: service.api_key_env is the name of a variable, not the key. {_NO_SECRETS}")
     return config

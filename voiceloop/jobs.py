@@ -66,6 +66,8 @@ async def say(config: Config, text: str) -> float:
         try:
             port.gain(config.audio.volume)
             return await _play(engine, port, text)
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
         finally:
             await port.close()
 

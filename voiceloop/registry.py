@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ class Spec:
             raise ConfigError(f"{self.name} is not installed: pip install 'voiceloop[{self.extra}]'.")
         module, _, attribute = self.maker.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return reduce(getattr, attribute.split("."), importlib.import_module(module))
         except (ImportError, AttributeError) as exc:
             raise ConfigError(f"the plug-in {self.name} ({self.maker}) cannot be loaded: {exc}.") from exc
 

@@ -26,6 +26,13 @@ _METER = 16
 _FLOOR_DB = -60.0
 
 
+class _Console(Console):
+    """Leaves a closed pipe to the caller, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Screen:
     """An observer that prints the conversation, and keeps a live line below it where there is a terminal.
 
@@ -33,7 +40,7 @@ class Screen:
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
-        self._console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+        self._console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._state: ev.State | None = None
         self._db = _FLOOR_DB
@@ -88,9 +95,9 @@ class Screen:
         bar = round(share * _METER)
         line = Text("  ")
         line.append("▮" * bar, style).append("▯" * (_METER - bar), "dim").append(f"  {name}", style)
-        if self._said:
-            words = " ".join(next(reversed(self._said.values())))
-            line.append("  " + words[-max(10, self._console.width - _METER - 24) :], "dim cyan")
+        if said := list(self._said.values()):  # a copy: this is the thread of rich
+            room = self._console.width - line.cell_len - 3
+            line.append("  " + _clean(" ".join(said[-1]))[-room:] if room > 0 else "", "dim cyan")
         line.no_wrap = True
         return line
 
@@ -102,7 +109,7 @@ class Screen:
             self._line("voiceloop", event.heard, "bold cyan")
 
     def _line(self, who: str, text: str, style: str) -> None:
-        self._console.print(Text.assemble((f"{who:>9}  ", style), text))
+        self._console.print(Text.assemble((f"{who:>9}  ", style), _clean(text)))
 
 
 class JsonLines:
@@ -114,6 +121,11 @@ class JsonLines:
     def __call__(self, event: object) -> None:
         fields = msgspec.to_builtins(event)
         print(msgspec.json.encode({"event": type(event).__name__, **fields}).decode(), file=self._file, flush=True)
+
+
+def _clean(text: str) -> str:
+    """One line, and nothing in it that a terminal would obey: the words come from outside."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _waterfall(latency: Latency) -> str:

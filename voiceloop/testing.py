@@ -226,7 +226,7 @@ class _Queued:
 class FakePort:
     """A microphone that hears `mic` and then silence, and a loudspeaker that keeps what it played.
 
-    paced on the loop's clock. `echo`: what the loudspeaker plays is heard by the microphone, times this factor.
+    Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this factor.
     `lost_after`: the device is lost after so many frames. `played`: pairs of (reply, samples) in order.
     """
 
@@ -265,7 +265,8 @@ class FakePort:
             n += 1
             if self.lost_after is not None and n > self.lost_after:
                 raise DeviceError("The sound device was lost.")
-            await asyncio.sleep(start + n * FRAME / RATE - loop.time())
+            if not self.stepped:
+                await asyncio.sleep(start + n * FRAME / RATE - loop.time())
             ref = self._play(self.out_rate * FRAME // RATE)
             frame = self.mic[self._at : self._at + FRAME]
             frame = np.concatenate((frame, silence(FRAME - frame.size)))
@@ -312,6 +313,7 @@ class FakePort:
         self._held = None
         self._flushed.add(reply)
         self._queue = deque(q for q in self._queue if q.reply != reply)
+        self._room.set()
         self._news.append(Progress(reply, self.played.get(reply, 0), final=True))
         return self.played.get(reply, 0)
 

@@ -88,3 +88,17 @@ def test_wrong_shapes_raise(canceller: EchoCanceller, bad: Pcm) -> None:
         canceller.process(bad, GOOD)
     with pytest.raises(ValueError, match="320"):
         canceller.process(GOOD, bad)
+
+
+def test_resting_and_waking_lose_and_repeat_no_sample() -> None:
+    """A ramp of sound goes through rest, work and rest again: the lag stays the same."""
+    near = recording("jfk.flac")[: 6 * RATE]
+    far = silence(near.size)
+    far[2 * RATE : 3 * RATE] = recording("lj_LJ002-0020.flac")[:RATE] // 64
+    out = run(Aec3(), near, far)
+    lag = 128
+    assert np.array_equal(out[lag : 2 * RATE], near[: 2 * RATE - lag])
+    assert np.array_equal(out[4 * RATE + 2 * FRAME + lag :], near[4 * RATE + 2 * FRAME : -lag])
+    worked = out[2 * RATE + lag : 4 * RATE].astype(float)
+    shifts = [float(np.dot(worked, near[2 * RATE + s : 4 * RATE - lag + s].astype(float))) for s in range(-40, 41)]
+    assert abs(int(np.argmax(shifts)) - 40) <= 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from voiceloop.adapters.vad.gated import GatedVad
 from voiceloop.adapters.vad.silero import SileroVad
 from voiceloop.adapters.vad.webrtc import WebrtcVad
 from voiceloop.core.audio import FRAME, RATE, Pcm, silence
@@ -20,6 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 VADS: dict[str, Callable[[], Vad]] = {
     "silero": SileroVad,
+    "gated": lambda: GatedVad(WebrtcVad(0), SileroVad()),
     **{f"webrtc{mode}": lambda mode=mode: WebrtcVad(mode) for mode in range(4)},
 }
 
@@ -143,3 +145,32 @@ def test_silero_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ConfigError, match=r"pip install 'voiceloop\[local\]'"):
         SileroVad()
+
+
+def test_a_gated_model_rests_in_silence_and_loses_no_word() -> None:
+    counted = _Counted(SileroVad())
+    gated = GatedVad(WebrtcVad(0), counted)
+    speech = recording("ps_goforward.flac")
+    quiet = np.random.default_rng(1).normal(0, 20, 16_000 * 10).astype(np.int16)
+    scores(gated, quiet)
+    assert counted.calls < 0.2 * quiet.size / FRAME
+    n = counted.calls
+    plain, woken = (scores(vad, speech) for vad in (SileroVad(), gated))
+    assert counted.calls > n
+    onset = [next(i for i, p in enumerate(ps) if p >= 0.5) for ps in (plain, woken)]
+    assert abs(onset[0] - onset[1]) <= 2
+    after = onset[0] + 5
+    assert np.mean(np.abs(np.array(plain[after:]) - np.array(woken[after:]))) < 0.1
+
+
+class _Counted:
+    def __init__(self, vad: Vad) -> None:
+        self._vad = vad
+        self.calls = 0
+
+    def probability(self, frame: Pcm) -> float:
+        self.calls += 1
+        return self._vad.probability(frame)
+
+    def reset(self) -> None:
+        self._vad.reset()

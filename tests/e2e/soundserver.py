@@ -79,6 +79,12 @@ class SoundServer:
                 raise RuntimeError("pulseaudio did not start:\n" + (self.home / "server.log").read_text())
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """Its process, to be stalled."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends the server at once, as if it had crashed. Twice is legal."""
         process, self._process = self._process, None

@@ -95,12 +95,20 @@ class Tape:
 
     def __init__(self, capacity: int) -> None:
         self._data = silence(capacity)
+        self._first = 0
         self.end = 0
 
     @property
     def start(self) -> int:
         """Position of the oldest sample still held."""
-        return max(0, self.end - self._data.size)
+        return max(self._first, self.end - self._data.size)
+
+    def grow(self, capacity: int) -> None:
+        """Keeps more from now on, if that is more."""
+        if capacity > self._data.size:
+            self._first, kept = self.start, self.read(self.start, self.end)
+            self._data, self.end = silence(capacity), self._first
+            self.append(kept)
 
     def append(self, pcm: Pcm) -> None:
         """Adds samples; the oldest ones beyond the capacity are forgotten."""

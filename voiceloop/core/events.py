@@ -92,7 +92,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Speak a text without a turn, when the floor is free. reply: the host's own id, below zero."""
+    """Speak a text without a turn, when the floor is free.
+
+    reply: the host's own id, below zero and below every one before it.
+    """
 
     reply: int
     text: str
@@ -130,22 +133,14 @@ class Configure:
     policy: Policy
 
 
-Input = (
-    Voice
-    | Transcribed
-    | ReplyText
-    | Prepared
-    | Played
-    | Flushed
-    | Failed
-    | Tick
-    | Say
-    | Respond
-    | Interrupt
-    | Mute
-    | Commit
-    | Configure
-)
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The session ends here: all that is open gets its last word. Nothing may be fed after it but `Flushed`."""
+
+
+Command = Say | Respond | Interrupt | Mute | Commit | Configure | Close
+
+Input = Voice | Transcribed | ReplyText | Prepared | Played | Flushed | Failed | Tick | Command
 
 
 # --- actions: work to do ---
@@ -247,10 +242,11 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """A segment opened; start is its first sample."""
+    """A segment opened; start is its first sample. continues: it is the rest of one that was cut while it went on."""
 
     turn: int
     start: int
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

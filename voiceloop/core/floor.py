@@ -9,6 +9,7 @@ from typing import Literal
 from voiceloop.core.clauses import Clauses
 from voiceloop.core.events import Ending
 from voiceloop.core.ledger import Ledger
+from voiceloop.core.policy import Policy
 
 Kind = Literal["answer", "say", "filler", "text"]
 
@@ -17,30 +18,85 @@ _REMEMBERED = 8
 
 
 @dataclass(slots=True)
+class Script:
+    """What a reply says: text that streams in, cut into clauses, and what became of them.
+
+    room: characters that it may still take. complete: no more text will come. overlong: there would have been more.
+    """
+
+    room: int
+    cutter: Clauses = field(default_factory=Clauses)
+    ledger: Ledger = field(default_factory=Ledger)
+    complete: bool = False
+    overlong: bool = False
+
+    def write(self, text: str, *, final: bool) -> None:
+        """More text, as far as there is room."""
+        self.overlong = self.overlong or len(text) > self.room
+        self._add(text[: self.room], final=final or self.overlong)
+        self.room = max(0, self.room - len(text))
+
+    def end_with(self, text: str) -> None:
+        """A last sentence of our own, however long the rest is."""
+        self._add("", final=True)
+        self._add(text, final=True)
+
+    def _add(self, text: str, *, final: bool) -> None:
+        for clause in [*self.cutter.feed(text), *(self.cutter.flush() if final else [])]:
+            self.ledger.add(clause)
+        self.complete = self.complete or final
+
+
+@dataclass(slots=True)
 class Reply:
     """One reply. public: its turn is decided (or it has none), so that it may be heard and will get a terminal event.
 
-    asked: clauses given to the synthesizer. told: clauses made known. complete: no more text will come.
+    asked: clauses given to the synthesizer. told: clauses made known. past: turns that had ended, but were not
+    understood yet, when it took the floor.
     """
 
     id: int
     turn: int | None
     kind: Kind
+    policy: Policy
     public: bool
-    cutter: Clauses = field(default_factory=Clauses)
-    ledger: Ledger = field(default_factory=Ledger)
+    script: Script
     asked: int = 0
     told: int = 0
-    complete: bool = False
     failed: bool = False
     state: Literal["waiting", "playing", "paused", "hushed"] = "waiting"
     played: int = 0
+    past: frozenset[int] = frozenset()
 
     @property
-    def exhausted(self) -> bool:
-        """Whether nothing is left to play."""
+    def ledger(self) -> Ledger:
+        """Its clauses and their samples."""
+        return self.script.ledger
+
+    @property
+    def audible(self) -> bool:
+        """Whether it has the floor."""
+        return self.state in ("playing", "paused")
+
+    @property
+    def begun(self) -> int:
+        """How many of its clauses have begun to be heard, or, out of band, are there."""
+        if self.kind == "text":
+            return self.ledger.clauses
+        return min(self.asked, self.ledger.playing(self.played) + 1) if self.state == "playing" else 0
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, if there is nothing left of it."""
+        if not self.public or not self.script.complete or self.state == "hushed":
+            return None
         led = self.ledger
-        return self.complete and led.done == led.clauses and self.played >= led.total
+        played = self.audible and led.done == led.clauses and self.played >= led.total
+        if self.kind != "text" and led.clauses and not played:
+            return None
+        if self.failed:
+            return "failed"
+        return "completed" if self.kind == "text" or led.total else "empty"
 
 
 class Floor:
@@ -48,34 +104,49 @@ class Floor:
 
     def __init__(self) -> None:
         self._last = 0
+        self._last_said = 0
         self._replies: dict[int, Reply] = {}
         self._ended: dict[int, Reply] = {}
+        self._n_samples = 0
+        self._n_letters = 0
 
-    def new_id(self) -> int:
-        """An id for a reply of our own."""
+    def add(self, kind: Kind, policy: Policy, *, turn: int | None = None, public: bool = True) -> Reply:
+        """A new reply of our own."""
         self._last += 1
-        return self._last
+        return self._add(self._last, kind, policy, turn, public)
 
-    def add(self, reply: int, kind: Kind, *, turn: int | None = None, public: bool = True) -> Reply:
-        """A new reply. An id that was used before is refused with ValueError."""
-        if reply in self._replies or reply in self._ended:
-            raise ValueError(f"reply id {reply} was used before")
-        new = Reply(reply, turn, kind, public)
-        self._replies[reply] = new
+    def add_said(self, reply: int, policy: Policy) -> Reply:
+        """A new reply of the host's. Raises ValueError if the id is not below all before it."""
+        if reply >= self._last_said:
+            raise ValueError(f"the id {reply} of an announcement is not below {self._last_said}")
+        self._last_said = reply
+        return self._add(reply, "say", policy, None, True)
+
+    def _add(self, reply: int, kind: Kind, policy: Policy, turn: int | None, public: bool) -> Reply:
+        new = self._replies[reply] = Reply(reply, turn, kind, policy, public, Script(policy.max_reply_chars))
         return new
 
     def get(self, reply: int | None) -> Reply | None:
-        """A reply that has not ended."""
+        """A reply, if it has not ended."""
         return self._replies.get(reply) if reply is not None else None
+
+    def __getitem__(self, reply: int) -> Reply:
+        """A reply that has not ended."""
+        return self._replies[reply]
 
     @property
     def audible(self) -> Reply | None:
         """The reply that has the floor."""
-        return next((r for r in self._replies.values() if r.state in ("playing", "paused")), None)
+        return next((r for r in self._replies.values() if r.audible), None)
+
+    @property
+    def settling(self) -> bool:
+        """Whether a reply was stopped and it is not known yet what was heard of it."""
+        return any(r.state == "hushed" for r in self._replies.values())
 
     def replies(self) -> list[Reply]:
-        """All that have not ended, in the order in which they will be heard: a sign of life goes first."""
-        return sorted(self._replies.values(), key=lambda r: r.kind != "filler")
+        """All that have not ended, in the order in which they will be heard: a sign of life goes before others."""
+        return sorted(self._replies.values(), key=lambda r: (r.state == "waiting", r.kind != "filler"))
 
     def count(self, kind: Kind) -> int:
         """How many replies of a kind have not ended."""
@@ -85,47 +156,48 @@ class Floor:
         """Whether an answer is due of which nothing is heard yet."""
         return any(r.kind == "answer" and r.public and r.state == "waiting" for r in self._replies.values())
 
-    def write(self, reply: Reply, text: str, *, final: bool) -> None:
-        """More text of a reply."""
-        for clause in [*reply.cutter.feed(text), *(reply.cutter.flush() if final else [])]:
-            reply.ledger.add(clause)
-        reply.complete = reply.complete or final
+    def prepared(self, reply: Reply, clause: int, n: int, *, final: bool) -> None:
+        """A clause has n samples so far."""
+        reply.ledger.size(clause, n, final=final)
+        if final:
+            self._n_samples += n
+            self._n_letters += len(reply.ledger.clause(clause))
 
-    def to_synthesize(self, *, ahead: int, early: bool) -> Iterator[Reply]:
-        """Replies whose next clause should be synthesized now. early: also of those that are not public yet."""
-        heard_soon = [r for r in self.replies() if r.kind != "text" and r.state != "hushed"][:2]
-        for reply in heard_soon:
-            led = reply.ledger
-            if reply.asked < led.clauses and reply.asked == led.done:
-                limit = led.playing(reply.played) + ahead if reply.public else 0
-                if reply.asked <= limit and (reply.public or early):
+    def heard(self, reply: Reply) -> str:
+        """The words of a reply that have been played."""
+        return reply.ledger.heard(reply.played, self._n_samples / max(1, self._n_letters))
+
+    def to_synthesize(self) -> Iterator[Reply]:
+        """Replies whose next clause should be synthesized now: of the one that is heard, of the next one, and of one
+        that may never be heard."""
+        following = self._following(answers=True)
+        for reply in self.replies():
+            if reply.kind == "text" or not (reply.audible or reply is following or not reply.public):
+                continue
+            if reply.asked < reply.ledger.clauses and reply.asked == reply.ledger.done:
+                if reply.public:
+                    due = reply.asked <= reply.ledger.playing(reply.played) + reply.policy.ahead
+                else:
+                    due = reply.asked == 0 and reply.policy.reaches("speech")
+                if due:
                     yield reply
 
-    def to_release(self) -> Reply | None:
-        """The reply that may take the free floor."""
-        if self.audible is not None:
-            return None
-        return next((r for r in self.replies() if r.public and r.kind != "text" and r.ledger.clauses), None)
+    def to_release(self, *, answers: bool) -> Reply | None:
+        """The reply that may take the floor, if it is free. answers: they too, not only what has no turn."""
+        return None if self.audible or self.settling else self._following(answers=answers)
 
-    def to_end(self) -> Iterator[tuple[Reply, Ending]]:
-        """Replies that have nothing left, with how they ended."""
-        for reply in list(self._replies.values()):
-            if not reply.public or reply.state == "hushed":
-                continue
-            if reply.kind == "text":
-                if reply.complete:
-                    yield reply, "failed" if reply.failed else "completed"
-            elif reply.complete and not reply.ledger.clauses:
-                yield reply, "failed" if reply.failed else "empty"
-            elif reply.exhausted and reply.state != "waiting":
-                yield reply, "failed" if reply.failed else "completed"
+    def _following(self, *, answers: bool) -> Reply | None:
+        kinds = ("filler", "say", "answer") if answers else ("filler", "say")
+        ready = (r for r in self.replies() if r.kind in kinds and r.public and r.state == "waiting")
+        return next((r for r in ready if r.ledger.clauses), None)
 
     def end(self, reply: Reply) -> None:
-        """The reply is over; its ledger is kept for a while."""
-        self._replies.pop(reply.id, None)
-        self._ended[reply.id] = reply
-        while len(self._ended) > _REMEMBERED:
-            del self._ended[next(iter(self._ended))]
+        """The reply is over; if somebody knows of it, its ledger is kept for a while."""
+        del self._replies[reply.id]
+        if reply.public:
+            self._ended[reply.id] = reply
+            while len(self._ended) > _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
 
     def ended(self, reply: int) -> Reply | None:
         """A reply that ended not long ago."""

@@ -11,8 +11,7 @@ class Gate:
     """
 
     def __init__(self, *, on: float, off: float, onset: int, hangover: int) -> None:
-        self._on, self._off = on, off
-        self._onset, self._hangover = onset, hangover
+        self.tune(on=on, off=off, onset=onset, hangover=hangover)
         self._run = 0
         self.voiced = False
         self.since = 0
@@ -21,6 +20,11 @@ class Gate:
         """End of the last frame that sounded like speech while `voiced`."""
         self.doubt = -1
         """End of the last frame at or above the onset threshold, voiced or not; -1 if there was none."""
+
+    def tune(self, *, on: float, off: float, onset: int, hangover: int) -> None:
+        """Other thresholds from the next frame on; what was heard stays heard."""
+        self._on, self._off = on, off
+        self._onset, self._hangover = onset, hangover
 
     def step(self, at: int, n: int, p: float) -> None:
         """One frame of n samples that ends at position `at`."""

@@ -22,6 +22,7 @@ class Opened:
     turn: int
     start: int
     policy: Policy
+    continues: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Hearing:
     def __init__(self, policy: Policy) -> None:
         self.at = 0
         self.policy = policy
-        self._gate = _gate(policy)
+        self._gate = Gate(on=policy.on, off=policy.off, onset=policy.onset, hangover=policy.pause)
         self._segment: _Segment | None = None
         self._turn = 0
         self._free = 0
@@ -110,7 +111,7 @@ class Hearing:
         """Takes effect with the next segment."""
         self.policy = policy
         if self._segment is None:
-            self._gate = _gate(policy)
+            self._retune()
 
     def new_turn(self) -> int:
         """A turn id for words that were not heard but typed."""
@@ -123,7 +124,8 @@ class Hearing:
         self._levels.append((self.at, frame.level_db))
         if deaf:
             self._deaf_until = self.at + self.policy.deaf_tail
-        if self._segment is None and self.at < self._deaf_until:
+        deaf = deaf or self.at < self._deaf_until
+        if self._segment is None and deaf:
             self._gate.reset()
             return []
         self._gate.step(self.at, frame.n, 0.0 if deaf else frame.p)
@@ -135,18 +137,24 @@ class Hearing:
         """Closes the open segment where it is."""
         return [self._close(self._segment, self._segment.end or self.at, "commit")] if self._segment else []
 
+    def close(self) -> list[Fact]:
+        """The session ends: the open segment was none."""
+        segment, self._segment = self._segment, None
+        return [Rejected(segment.turn, "closed")] if segment else []
+
     def _open(self) -> Fact:
         start = max(self._gate.since, self._free)
+        fresh = self._gate.since >= self._free
         self._segment = _Segment(
             turn=self.new_turn(),
             rev=0,
             policy=self.policy,
             context=max(start - self.policy.pre_roll, self._free, 0),
             start=start,
-            fresh=self._gate.since >= self._free,
+            fresh=fresh,
             voiced=self.at - start,
         )
-        return Opened(self._turn, start, self.policy)
+        return Opened(self._turn, start, self.policy, continues=not fresh)
 
     def _continue(self, segment: _Segment, n: int) -> list[Fact]:
         if self._gate.voiced:
@@ -164,7 +172,8 @@ class Hearing:
 
     def _speak(self, segment: _Segment, n: int) -> list[Fact]:
         facts: list[Fact] = []
-        segment.voiced += n
+        if self._gate.last == self.at:  # the hangover is not speech
+            segment.voiced += n
         if segment.end is not None:
             segment.end = None
             segment.rev += 1
@@ -180,14 +189,13 @@ class Hearing:
 
     def _close(self, segment: _Segment, end: int, cause: str) -> Fact:
         self._segment = None
-        self._free = end
         waited = self.at - self._gate.last
-        if self.policy is not segment.policy:
-            self._gate = _gate(self.policy)
+        self._retune()
         if segment.voiced < segment.policy.min_speech:
-            return Rejected(segment.turn, "too short")
+            return Rejected(segment.turn, "too short")  # its samples stay free: they may begin the next one
+        self._free = end
         return Closed(segment.turn, segment.rev, segment.context, segment.start, end, waited, cause)
 
-
-def _gate(policy: Policy) -> Gate:
-    return Gate(on=policy.on, off=policy.off, onset=policy.onset, hangover=policy.pause)
+    def _retune(self) -> None:
+        p = self.policy
+        self._gate.tune(on=p.on, off=p.off, onset=p.onset, hangover=p.pause)

@@ -30,21 +30,19 @@ class History:
         self._trim()
 
     def assistant(self, reply: int, turn: int | None, heard: str) -> None:
-        """What was heard of a reply; nothing is kept of a reply that nobody heard."""
-        if heard:
-            self._items.append(Item("assistant", heard, turn=turn, reply=reply))
-            self._trim()
+        """What was heard of a reply. One that nobody heard keeps its place, for `amend`, and is not shown."""
+        self._items.append(Item("assistant", heard, turn=turn, reply=reply))
+        self._trim()
 
     def amend(self, reply: int, heard: str) -> None:
         """The exact count says something else about an ended reply."""
         for i, item in enumerate(self._items):
             if item.reply == reply:
                 self._items[i] = replace(item, text=heard)
-        self._items = [item for item in self._items if item.text]
 
     def view(self, turn: int | None = None) -> tuple[Item, ...]:
         """All items but those of the given turn."""
-        return tuple(item for item in self._items if turn is None or item.turn != turn)
+        return tuple(item for item in self._items if item.text and (turn is None or item.turn != turn))
 
     def _trim(self) -> None:
         while len(self._items) > 1 and (

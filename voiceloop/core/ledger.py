@@ -14,12 +14,12 @@ class Ledger:
         self._texts: list[str] = []
         self._sizes: list[int] = []
         self._done = 0
+        self._torn = False
 
-    def add(self, text: str) -> int:
-        """A new clause; its number."""
+    def add(self, text: str) -> None:
+        """A new clause."""
         self._texts.append(text)
         self._sizes.append(0)
-        return len(self._texts) - 1
 
     def size(self, clause: int, n: int, *, final: bool) -> None:
         """A clause has n samples so far."""
@@ -28,8 +28,9 @@ class Ledger:
             self._done = clause + 1
 
     def cut(self) -> None:
-        """Forgets the clauses that have no complete audio; what came of an unfinished one stays."""
-        keep = self._done + (1 if self._done < len(self._sizes) and self._sizes[self._done] else 0)
+        """No more audio will come: forgets the clauses without any; what came of an unfinished one stays."""
+        self._torn = self._done < len(self._sizes) and self._sizes[self._done] > 0
+        keep = self._done + self._torn
         del self._texts[keep:], self._sizes[keep:]
         self._done = keep
 
@@ -40,7 +41,7 @@ class Ledger:
 
     @property
     def done(self) -> int:
-        """How many of them, from the first on, are wholly synthesized."""
+        """How many of them, from the first on, get no more audio."""
         return self._done
 
     @property
@@ -65,17 +66,22 @@ class Ledger:
             n -= size
         return self._done
 
-    def heard(self, n: int) -> str:
-        """The words that were heard when n samples have been played."""
+    def heard(self, n: int, pace: float) -> str:
+        """The words that were heard when n samples have been played.
+
+        pace: samples a letter, as known from elsewhere (0: not known). It says how long a clause would have become of
+        which only the beginning was synthesized.
+        """
         words: list[str] = []
+        whole = len(self._texts) - 1 if self._torn else self._done
         for number, (text, size) in enumerate(zip(self._texts, self._sizes, strict=True)):
-            complete = number < self._done
-            if complete and n >= size:
-                words.append(text)
+            if number < whole and n >= size:
+                if size:
+                    words.append(text)
                 n -= size
                 continue
             if n > 0 and size:
-                words.append(_part(text, n / size))
+                words.append(_part(text, n / (size if number < whole else max(size, len(text) * pace))))
             break
         return " ".join(word for word in words if word)
 

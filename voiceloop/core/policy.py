@@ -27,6 +27,7 @@ class Policy:
     barge_in: what speech over a reply does: `hold` it until there are words, `flush` it at once, or nothing.
     deaf_tail: with barge-in off, how long after a reply the microphone is still not believed.
     ahead: clauses synthesized beyond the one that plays. max_says: announcements that may wait.
+    max_reply_chars: longest text of a reply; the rest is dropped.
     slow_after: thinking time after which `moment` is said; "" says nothing.
     sorry_stt, sorry_handler: said when that stage failed.
     """
@@ -47,6 +48,7 @@ class Policy:
     deaf_tail: int = ticks(0.25)
     ahead: int = 1
     max_says: int = 16
+    max_reply_chars: int = 20_000
     slow_after: int = ticks(5)
     moment: str = "One moment."
     sorry_stt: str = "Sorry, I could not make out what you said."

@@ -5,19 +5,22 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 | when                                                     | then                                                    |
 |----------------------------------------------------------|---------------------------------------------------------|
 | a person speaks while a reply plays                      | hold it, or (`flush`) stop it                           |
-| words of a newer turn are known while a reply is audible | stop it: hush and cancel in one step                    |
-| a reply is held and no newer turn is left                | resume it                                               |
+| words of a turn are known that had not ended when the    | stop it: hush and cancel in one step                    |
+| audible reply began                                      |                                                         |
+| a reply is held and no such turn is left                 | resume it                                               |
 | a decided turn has words                                 | older answers not begun are withdrawn; its own, asked   |
 |                                                          | early or now, becomes public                            |
 | a decided turn has none                                  | it is dropped                                           |
 | a turn pauses, or is decided without words               | transcribe                                              |
 | words are known, the turn is not decided                 | ask the handler early, as far as the policy reaches     |
 | a clause is due                                          | synthesize it: the first one early, the next ahead      |
+| the floor is free, nobody speaks, a public reply waits   | release it; an answer, only if no newer turn has ended  |
+| a clause is about to be heard                            | make it known                                           |
 | all of a reply is played, or there is nothing to play    | it ends                                                 |
-| the floor is free, nobody speaks, a public reply waits   | release it                                              |
 
 Beside them: speech that goes on in an undecided turn drops what ran ahead, unseen, and raises rev; a decided turn that
-has waited long without a sound gets a sign of life.
+has waited long without a sound gets a sign of life; nothing is asked between `Hush` and `Flushed`, because the handler
+is to know what was heard.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from collections.abc import Sequence
 
 from voiceloop.core import events as ev
 from voiceloop.core import rules
-from voiceloop.core.hearing import Closed, Fact, Hearing, Opened, Paused, Rejected, Resumed
+from voiceloop.core.hearing import Fact, Hearing, Opened, Paused, Rejected, Resumed
 from voiceloop.core.history import History
 from voiceloop.core.policy import Policy
 from voiceloop.core.rules import Machines
@@ -38,9 +41,9 @@ _RULES = (
     rules.transcribe,
     rules.answer_early,
     rules.synthesize,
-    rules.end,
     rules.release,
     rules.tell,
+    rules.end,
 )
 
 
@@ -74,7 +77,7 @@ class Turns:
         self._route(event)
         self._settle()
         if self._silent_too_long(now):
-            rules.say(self._m, self._m.floor.new_id(), "filler", self._m.policy.moment)
+            rules.fill(self._m, self._m.policy.moment)
             self._settle()
         self._report()
         return self._m.out
@@ -90,8 +93,8 @@ class Turns:
         m = self._m
         match event:
             case ev.Voice():
-                deaf = m.policy.barge_in == "off" and m.floor.audible is not None
-                self._hear(m.hearing.voice(event, deaf=deaf))
+                reply = m.floor.audible
+                self._hear(m.hearing.voice(event, deaf=reply is not None and reply.policy.barge_in == "off"))
             case ev.Transcribed() | ev.ReplyText() | ev.Prepared() | ev.Failed():
                 self._result(event)
             case ev.Played(reply=id, n=n):
@@ -99,87 +102,72 @@ class Turns:
                     reply.played = max(reply.played, n)
             case ev.Flushed():
                 rules.flushed(m, event)
-            case ev.Say(reply=id, text=text):
-                rules.say(m, id, "say", text)
+            case ev.Tick():
+                pass
+            case _:
+                self._command(event)
+
+    def _command(self, event: ev.Command) -> None:
+        m = self._m
+        match event:
+            case ev.Say():
+                rules.say(m, event)
             case ev.Respond(text=text, out_of_band=True):
-                rules.ask(m, Draft(m.hearing.new_turn(), m.policy, text=text), "text")
+                rules.ask(m, Draft(m.hearing.new_turn(), m.hearing.policy, text=text), "text")
             case ev.Respond(text=text):
                 m.policy = m.hearing.policy
-                m.work.open(m.hearing.new_turn(), m.policy, text=text)
+                m.work.open(m.hearing.new_turn(), m.policy, text=text.strip())
             case ev.Interrupt():
-                for draft in m.work.drafts:
-                    draft.silenced = draft.decided
-                for reply in m.floor.replies():
-                    rules.stop(m, reply)
+                rules.interrupt(m)
             case ev.Mute(on=on):
                 m.out.append(ev.Listen(not on))
             case ev.Commit():
                 self._hear(m.hearing.commit())
             case ev.Configure(policy=policy):
                 m.hearing.configure(policy)
-            case ev.Tick():
-                pass
+            case _:
+                self._hear(m.hearing.close())
+                rules.close(m)
 
     def _hear(self, facts: Sequence[Fact]) -> None:
         m = self._m
         for fact in facts:
-            draft = m.work.draft(fact.turn)
             match fact:
                 case Opened(turn=turn, start=start, policy=policy):
                     m.policy = policy
                     m.work.open(turn, policy)
-                    m.out.append(ev.SpeechStarted(turn, start))
+                    m.out.append(ev.SpeechStarted(turn, start, fact.continues))
                 case Rejected(turn=turn, reason=reason):
-                    m.work.close(turn)
+                    rules.reject(m, m.work[turn])
                     m.out.append(ev.SpeechRejected(turn, reason))
-                case Paused() if draft:
-                    draft.context, draft.start, draft.end = fact.context, fact.start, fact.end
-                case Resumed(rev=rev) if draft:
-                    self._go_on(draft, rev)
-                case Closed() if draft:
-                    self._decide(draft, fact)
+                case Paused(turn=turn):
+                    m.work[turn].pause(fact.context, fact.start, fact.end)
+                case Resumed(turn=turn, rev=rev):
+                    rules.go_on(m, m.work[turn], rev)
                 case _:
-                    raise AssertionError(f"a segment without a draft: {fact}")
-
-    def _go_on(self, draft: Draft, rev: int) -> None:
-        m = self._m
-        m.out += m.work.drop(turn=draft.turn)
-        if reply := m.floor.get(draft.reply):
-            rules.stop(m, reply)
-        draft.rev, draft.end, draft.text, draft.reply = rev, None, None, None
-        draft.failed.clear()
-
-    def _decide(self, draft: Draft, fact: Closed) -> None:
-        m = self._m
-        draft.context, draft.start, draft.end, draft.decided = fact.context, fact.start, fact.end, True
-        reply = m.floor.get(draft.reply)
-        ready = reply is not None and reply.ledger.total > 0
-        m.out.append(ev.SpeechStopped(fact.turn, fact.end, fact.cause))
-        m.out.append(ev.Decided(fact.turn, fact.rev, fact.waited, ready))
+                    rules.decide(m, m.work[fact.turn], fact)
 
     def _result(self, event: ev.Transcribed | ev.ReplyText | ev.Prepared | ev.Failed) -> None:
         m = self._m
         final = event.final if isinstance(event, ev.ReplyText | ev.Prepared) else True
         if (run := m.work.accept(event.run, final=final)) is None:
             return
-        draft, reply = m.work.draft(run.turn), m.floor.get(run.reply)
         match event:
-            case ev.Transcribed(text=text) if draft:
-                draft.text = text.strip()
-            case ev.ReplyText(text=text) if reply:
-                m.floor.write(reply, text, final=final)
-            case ev.Prepared(n=n) if reply:
-                reply.ledger.size(run.clause, n, final=final)
-            case ev.Failed() if reply:
-                rules.reply_failed(m, reply, event)
-            case ev.Failed() if draft:
-                rules.words_failed(m, draft, event)
+            case ev.Transcribed(text=text):
+                m.work[run.turn].text = text.strip()
+            case ev.ReplyText(text=text):
+                rules.write(m, m.floor[run.reply], text, final=final)
+            case ev.Prepared(n=n):
+                m.floor.prepared(m.floor[run.reply], run.clause, n, final=final)
             case _:
-                raise AssertionError(f"a live run without its turn or reply: {run}")
+                if run.stage == "stt":
+                    rules.words_failed(m, m.work[run.turn], event)
+                else:
+                    rules.reply_failed(m, m.floor[run.reply], event, run.stage)
 
     def _silent_too_long(self, now: int) -> bool:
         m = self._m
-        waiting = bool(m.policy.moment) and rules.state(m) == "thinking" and m.floor.audible is None
+        waiting = bool(m.policy.moment) and rules.dead_air(m)
         return m.silence.step(now, waiting=waiting, after=m.policy.slow_after)
 
     def _report(self) -> None:

@@ -11,12 +11,12 @@ from voiceloop.core.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One piece of work under way. turn: whose words it serves, None for an announcement."""
+    """One piece of work under way. It serves the words of a turn, or a reply; the other one is 0."""
 
     run: int
     stage: Stage
-    turn: int | None = None
-    reply: int | None = None
+    turn: int = 0
+    reply: int = 0
     clause: int = 0
 
 
@@ -40,6 +40,15 @@ class Draft:
     silenced: bool = False
     failed: set[Stage] = field(default_factory=lambda: set[Stage]())
 
+    def pause(self, context: int, start: int, end: int) -> None:
+        """Its audio is complete, as far as is known."""
+        self.context, self.start, self.end = context, start, end
+
+    def go_on(self, rev: int) -> None:
+        """The person went on; what is known of the words is stale."""
+        self.rev, self.end, self.text, self.reply = rev, None, None, None
+        self.failed.clear()
+
 
 class Work:
     """Drafts in the order of their turns, and live runs by id."""
@@ -51,7 +60,7 @@ class Work:
 
     # --- runs ---
 
-    def begin(self, stage: Stage, *, turn: int | None = None, reply: int | None = None, clause: int = 0) -> int:
+    def begin(self, stage: Stage, *, turn: int = 0, reply: int = 0, clause: int = 0) -> int:
         """A new run; its id."""
         self._last += 1
         self._runs[self._last] = Run(self._last, stage, turn, reply, clause)
@@ -61,36 +70,24 @@ class Work:
         """The run that a result belongs to, or None if the result is stale. final: the run ends with it."""
         return self._runs.pop(run, None) if final else self._runs.get(run)
 
-    def drop(self, *, turn: int | None = None, reply: int | None = None, stage: Stage | None = None) -> list[Drop]:
+    def drop(self, *, turn: int = 0, reply: int = 0, stage: Stage | None = None) -> list[Drop]:
         """Ends the runs that serve this turn's words, or this reply."""
-        gone = [
-            run.run
-            for run in self._runs.values()
-            if (stage is None or run.stage == stage)
-            and ((turn is not None and run.turn == turn) or (reply is not None and run.reply == reply))
-        ]
+        gone = [r.run for r in self._runs.values() if (r.turn, r.reply) == (turn, reply) and stage in (None, r.stage)]
         return [Drop(self._runs.pop(run).run) for run in gone]
-
-    def busy(self, stage: Stage, *, turn: int | None = None, reply: int | None = None) -> bool:
-        """Whether such a run is under way."""
-        return any(
-            r.stage == stage and (turn is None or r.turn == turn) and (reply is None or r.reply == reply)
-            for r in self._runs.values()
-        )
 
     # --- drafts ---
 
     def open(self, turn: int, policy: Policy, *, text: str | None = None) -> None:
-        """A turn began; one that was typed has its text and is decided at once."""
+        """A turn began; one that was typed has its text, and is decided at once."""
         self._drafts[turn] = Draft(turn, policy, text=text, decided=text is not None)
 
-    def draft(self, turn: int | None) -> Draft | None:
-        """The draft of a turn, while it is one."""
-        return self._drafts.get(turn) if turn is not None else None
+    def __getitem__(self, turn: int) -> Draft:
+        """The draft of a turn that is one."""
+        return self._drafts[turn]
 
     def close(self, turn: int) -> None:
         """The turn is no draft any more: it was dropped or is being answered."""
-        self._drafts.pop(turn, None)
+        del self._drafts[turn]
 
     @property
     def drafts(self) -> list[Draft]:
@@ -98,8 +95,12 @@ class Work:
         return list(self._drafts.values())
 
     def waiting(self) -> bool:
-        """Whether a decided turn waits for its words."""
-        return any(draft.decided for draft in self._drafts.values())
+        """Whether a decided turn, of which an answer is wanted, waits for its words."""
+        return any(draft.decided and not draft.silenced for draft in self._drafts.values())
+
+    def asked(self, reply: int) -> Draft:
+        """The draft that was answered early by this reply."""
+        return next(draft for draft in self._drafts.values() if draft.reply == reply)
 
     def settled(self) -> Iterator[Draft]:
         """Drafts that are decided and whose words are known, up to the first one of which this is not true."""
@@ -108,17 +109,13 @@ class Work:
                 return
             yield draft
 
-    def to_transcribe(self) -> Iterator[Draft]:
-        """Drafts whose words should be looked for now."""
+    def to_transcribe(self) -> Iterator[tuple[Draft, int]]:
+        """Drafts whose words should be looked for now, and where they end."""
         for draft in self.drafts:
             early = draft.policy.reaches("stt") and draft.rev < draft.policy.tries and "stt" not in draft.failed
-            if (
-                draft.end is not None
-                and draft.text is None
-                and (draft.decided or early)
-                and not self.busy("stt", turn=draft.turn)
-            ):
-                yield draft
+            busy = any(run.turn == draft.turn for run in self._runs.values())
+            if draft.end is not None and draft.text is None and (draft.decided or early) and not busy:
+                yield draft, draft.end
 
     def to_answer_early(self) -> Draft | None:
         """The draft that a handler may be asked about before it is decided: the oldest, for its history is whole."""

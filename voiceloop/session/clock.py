@@ -9,14 +9,14 @@ from voiceloop.core.audio import RATE
 
 
 class Clock:
-    """With a paced port, the event loop's time; with a stepped one, the microphone's, so that time passes with frames.
+    """With a paced port, the event loop's time; with a stepped one, time passes with frames.
 
     Begins at zero with `start`.
     """
 
-    def __init__(self, at: Callable[[], int], *, stepped: bool) -> None:
-        self._at = at
+    def __init__(self, *, stepped: bool) -> None:
         self._stepped = stepped
+        self._passed = 0
         self._origin = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -27,8 +27,12 @@ class Clock:
     def now(self) -> int:
         """Ticks since `start`."""
         if self._stepped:
-            return self._at()
+            return self._passed
         return round((asyncio.get_running_loop().time() - self._origin) * RATE)
+
+    def advance(self, n: int) -> None:
+        """A frame of n samples has come: at its end everything is fed that it tells."""
+        self._passed += n
 
     def wake(self, now: int, callback: Callable[[], None]) -> None:
         """Calls back at that tick; replaces the call before. A stepped clock needs none: each frame looks at time."""

@@ -44,7 +44,11 @@ class Ears:
         if not self._believed:
             mic = _MUTED
         self._tape.append(mic)
-        self._feed(Voice(mic.size, self._vad.probability(mic), round(level_db(mic), 1)))
+        self._feed(Voice(mic.size, float(self._vad.probability(mic)), round(level_db(mic), 1)))
+
+    def keep(self, capacity: int) -> None:
+        """At least so many of the last samples can be read from now on."""
+        self._tape.grow(capacity)
 
     def believe(self, on: bool) -> None:
         """Whether the microphone counts; silence is heard instead, and nothing of it is kept."""

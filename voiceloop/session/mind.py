@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence, Sized
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +14,7 @@ from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
 from voiceloop.ports import Handler, Message, Transcriber, TurnView
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,10 @@ class Mind:
         """Feeds the handler's reply as it comes."""
         messages = tuple(Message(item.role, item.text) for item in history)
         view = TurnView(order.text, messages, order.turn, order.rev, self._session)
-        async for delta in timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler"):
-            self._feed(ReplyText(order.run, delta))
-            await asyncio.sleep(0)  # a handler that never waits must not starve the loop
+        deltas = timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler")
+        async with aclosing(deltas):
+            async for delta in deltas:
+                self._feed(ReplyText(order.run, delta))
         self._feed(ReplyText(order.run, "", final=True))
 
     async def _words(self, turn: int, pcm: Pcm) -> str:
@@ -76,23 +77,37 @@ class Mind:
 
 
 @asynccontextmanager
-async def deadline(seconds: float, stage: Stage, who: str) -> AsyncGenerator[None, None]:
-    """What takes longer inside raises ProviderTimeout."""
+async def deadline(seconds: float, stage: Stage, who: str, *, since: float | None = None) -> AsyncGenerator[None, None]:
+    """What takes longer inside raises ProviderTimeout. since: loop time at which the seconds began; default now."""
+    began = asyncio.get_running_loop().time() if since is None else since
+    scope = asyncio.timeout_at(began + seconds)
     try:
-        async with asyncio.timeout(seconds):
+        async with scope:
             yield
     except TimeoutError as late:
-        message = f"{who} gave nothing for {seconds:g} seconds."
-        raise ProviderTimeout(message, stage=stage, retryable=True) from late
+        if not scope.expired():
+            raise  # an engine's own, which is a bug of its adapter
+        raise _late(seconds, stage, who) from late
 
 
 async def timed(stream: AsyncGenerator[T, None], seconds: float, stage: Stage, who: str) -> AsyncGenerator[T, None]:
-    """The items of a stream, each within `seconds` of the one before; later raises ProviderTimeout."""
+    """The items of a stream that hold something, each within `seconds` of the one before, else ProviderTimeout."""
+    clock = asyncio.get_running_loop().time
     async with aclosing(stream):
+        since = clock()
         while True:
             try:
-                async with deadline(seconds, stage, who):
+                async with deadline(seconds, stage, who, since=since):
                     item = await anext(stream)
             except StopAsyncIteration:
                 return
-            yield item
+            if len(item):
+                yield item
+                since = clock()
+            elif clock() >= since + seconds:  # it never waited, so that no timer had a chance
+                raise _late(seconds, stage, who)
+            await asyncio.sleep(0)  # a stream that never waits must not starve the loop
+
+
+def _late(seconds: float, stage: Stage, who: str) -> ProviderTimeout:
+    return ProviderTimeout(f"{who} gave nothing for {seconds:g} seconds.", stage=stage, retryable=True)

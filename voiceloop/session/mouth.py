@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 
 from voiceloop.core.audio import Pcm
 from voiceloop.core.events import Prepared, Synthesize
+from voiceloop.errors import ProviderError
 from voiceloop.ports import AudioPort, Resampler, Synthesizer
 from voiceloop.session.mind import timed
 
 _MOST_S = 20
 """Seconds of speech of one reply kept in front of the port; the synthesizer then waits."""
+
+_LONGEST_S = 120
+"""Seconds of speech of one clause; a synthesizer that gives more has lost its way."""
 
 
 class Speech:
@@ -65,7 +69,7 @@ class Mouth:
         resampler: Callable[[int, int], Resampler],
         feed: Callable[[Prepared], None],
         *,
-        spawn: Callable[[Coroutine[None, None, None], str], asyncio.Task[None]],
+        spawn: Callable[[Coroutine[None, None, None], str], asyncio.Task[None] | None],
         waiting: Callable[[], AbstractContextManager[None]],
         timeout_s: float,
     ) -> None:
@@ -83,16 +87,19 @@ class Mouth:
         speech = self._of(order.reply)
         resampler = self._resampler(self._synthesizer.rate, self._port.out_rate)
         n = 0
-        stream = self._synthesizer.speak(order.text)
-        async for chunk in timed(stream, self._timeout_s, "tts", "Speech synthesis"):
-            pcm = resampler.process(chunk)
-            if pcm.size:
-                n += pcm.size
-                speech.add(pcm)
-                self._feed(Prepared(order.run, n))
-            if speech.full:
-                with self._waiting():
-                    await speech.room()
+        chunks = timed(self._synthesizer.speak(order.text), self._timeout_s, "tts", "Speech synthesis")
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                pcm = resampler.process(chunk)
+                if pcm.size:
+                    n += pcm.size
+                    speech.add(pcm)
+                    self._feed(Prepared(order.run, n))
+                if n > _LONGEST_S * self._port.out_rate:
+                    raise ProviderError("Speech synthesis does not come to an end.", stage="tts")
+                if speech.full:
+                    with self._waiting():
+                        await speech.room()
         if (rest := resampler.flush()).size:
             n += rest.size
             speech.add(rest)

@@ -23,6 +23,13 @@ class Level:
     p: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Engines are warm, devices are open: from now on the session listens."""
+
+    session: str
+
+
 class News:
     """Tells observers the news among the actions, levels, and the latency of each turn.
 
@@ -44,15 +51,16 @@ class News:
         if isinstance(event, ev.Voice):
             self._frames += 1
             if self._frames % _LEVEL_EVERY == 0:
-                self._tell(Level(event.level_db, event.p))
+                self.tell(Level(event.level_db, event.p))
         latency = self._stopwatch.see(now, event, actions)
         for action in actions:
             if isinstance(action, ev.News):
-                self._tell(action)
+                self.tell(action)
         if latency is not None:
-            self._tell(latency)
+            self.tell(latency)
 
-    def _tell(self, event: object) -> None:
+    def tell(self, event: object) -> None:
+        """One event to all."""
         for observer in self._observers:
             try:
                 observer(event)

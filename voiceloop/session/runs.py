@@ -26,6 +26,7 @@ class Runs:
         self._feed = feed
         self._strict = strict
         self._group: asyncio.TaskGroup | None = None
+        self._closed = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._busy = 0
         self._quiet = asyncio.Event()
@@ -36,15 +37,19 @@ class Runs:
         self._group = group
 
     def start(self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None]) -> None:
-        """Begins a run."""
-        task = self.spawn(self._guard(run, stage, turn, work), f"{stage} {run}")
-        self._tasks[run] = task
-        self._enter()
-        task.add_done_callback(lambda _: self._finished(run, work))
+        """Begins a run; after `close` it is closed instead."""
+        if task := self.spawn(self._guard(run, stage, turn, work), f"{stage} {run}"):
+            self._tasks[run] = task
+            self._enter()
+            task.add_done_callback(lambda _: self._finished(run, work))
+        else:
+            work.close()
 
-    def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        """A task of the session that is not a run; who asks for it cancels it."""
-        assert self._group is not None, "the session is not running"
+    def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None] | None:
+        """A task of the session that is not a run; who asks for it cancels it. After `close` there are none."""
+        if self._closed or self._group is None:
+            work.close()
+            return None
         return self._group.create_task(work, name=name)
 
     def drop(self, run: int) -> None:
@@ -52,8 +57,9 @@ class Runs:
         if task := self._tasks.get(run):
             task.cancel()
 
-    def drop_all(self) -> None:
-        """Cancels all of them; the group joins them."""
+    def close(self) -> None:
+        """Begins no more, and cancels all there are; the group joins them."""
+        self._closed = True
         for task in self._tasks.values():
             task.cancel()
 
@@ -98,8 +104,13 @@ class Runs:
         ERRAND.set(Errand(self._session, turn))
         try:
             await work
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and not task.cancelling():  # not by us: a future of the engine's own was
+                self._feed(Failed(run, stage, f"The {stage} stage gave up.", retryable=True))
+            raise
         except ProviderError as exc:
-            self._feed(Failed(run, exc.stage, str(exc), exc.retryable))
+            self._feed(Failed(run, stage, str(exc), exc.retryable))
         except VoiceloopError as exc:
             self._feed(Failed(run, stage, str(exc)))
         except Exception as exc:

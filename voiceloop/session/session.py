@@ -7,21 +7,23 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.policy import Policy
 from voiceloop.core.turns import Turns
-from voiceloop.errors import DeviceError
 from voiceloop.ports import AudioPort, EchoCanceller, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.session.clock import Clock
 from voiceloop.session.ears import Ears
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.session.mouth import Mouth
-from voiceloop.session.observe import News
+from voiceloop.session.observe import News, Ready
 from voiceloop.session.runs import Runs
+
+_EARLY = 64
+"""Inputs that wait while the session does not listen yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Parts:
     echo: EchoCanceller | None = None
     policy: Policy = field(default_factory=Policy)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    volume: float = 1.0
 
 
 class Session:
@@ -47,15 +50,16 @@ class Session:
     """
 
     def __init__(self, parts: Parts, observers: Sequence[Observer] = (), *, strict: bool = False) -> None:
-        policy = parts.policy
+        policy = _fit(parts.policy, parts.handler)
         self.id = secrets.token_hex(8)
         self.news = News(observers, strict=strict)
         self._parts = parts
         self._turns = Turns(policy)
-        self._clock = Clock(lambda: self._turns.at, stepped=parts.port.stepped)
+        self._clock = Clock(stepped=parts.port.stepped)
         self._inbox: deque[ev.Input] = deque()
+        self._life = _Life()
         self._runs = Runs(self.id, self.feed, strict=strict)
-        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=policy.max_turn + policy.pre_roll + 10 * RATE)
+        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy))
         self._mind = Mind(parts.transcriber, parts.handler, self.feed, session=self.id, deadlines=parts.deadlines)
         self._mouth = Mouth(
             parts.synthesizer,
@@ -67,45 +71,42 @@ class Session:
             timeout_s=parts.deadlines.tts_s,
         )
         self._effects = self._table()
-        self._life = _Life()
 
     async def run(self) -> None:
         """Listens until `close`, or until the input has ended and all is said. May be called once.
 
         Raises DeviceError when the port cannot be opened or is lost, ProviderError when an engine cannot start.
         """
-        if self._life.stop is not None:
+        life, port = self._life, self._parts.port
+        if life.begun:
             raise RuntimeError("a session runs once")
-        stop = self._life.stop = asyncio.Event()
-        port = self._parts.port
+        life.begun = True
         try:
-            await self._warm_up()
-            await port.open()
-            self._clock.start()
             async with asyncio.TaskGroup() as group:
                 self._runs.attach(group)
-                listening = group.create_task(self._listen(stop), name="ears")
-                await stop.wait()
-                self._shut()
-                listening.cancel()
+                listening = group.create_task(self._listen(), name="ears")
+                try:
+                    await life.stop.wait()
+                finally:
+                    listening.cancel()
+                    self._shut()
+        except BaseExceptionGroup as several:
+            first = _first(several)
+            raise first from first.__cause__
         finally:
-            self._life.closed = True
+            life.closed = True
             await port.close()
-        if self._life.lost is not None:
-            raise self._life.lost
 
     def close(self) -> None:
         """Ends `run` soon: what is said is cut off, all tasks are joined. Idempotent."""
-        if self._life.stop is not None:
-            self._life.stop.set()
-        else:
-            self._life.closed = True
+        self._life.stop.set()
 
     def say(self, text: str) -> int:
         """Speaks a text when the floor is free; the id of the reply, as in its events."""
         self._life.said += 1
-        self.feed(ev.Say(-self._life.said, text))
-        return -self._life.said
+        said = -self._life.said
+        self.feed(ev.Say(said, text))
+        return said
 
     @property
     def lost(self) -> int:
@@ -115,18 +116,27 @@ class Session:
     def feed(self, event: ev.Input) -> None:
         """One input to the core, and all that it causes, now. Inputs that arise meanwhile follow in order.
 
-        After `close` inputs are ignored.
+        Before the session listens, inputs wait; RuntimeError if there are too many. After its end they are ignored.
         """
-        if self._life.closed:
+        life = self._life
+        if life.closed:
             return
+        if not life.live and len(self._inbox) >= _EARLY:
+            raise RuntimeError("too much is asked of a session that does not listen yet")
+        if isinstance(event, ev.Configure):
+            event = ev.Configure(_fit(event.policy, self._parts.handler))
+            self._ears.keep(_reach(event.policy))
         self._inbox.append(event)
-        if len(self._inbox) > 1:
-            return
-        while self._inbox:
-            try:
-                self._step(self._inbox[0])
-            finally:
-                self._inbox.popleft()
+        if life.live and not life.stepping:
+            self._work_off()
+
+    def _work_off(self) -> None:
+        self._life.stepping = True
+        try:
+            while self._inbox:
+                self._step(self._inbox.popleft())
+        finally:
+            self._life.stepping = False
 
     def _step(self, event: ev.Input) -> None:
         now = self._clock.now()
@@ -138,34 +148,41 @@ class Session:
 
     async def _warm_up(self) -> None:
         parts = self._parts
-        try:
-            async with asyncio.TaskGroup() as group:
-                for engine in (parts.transcriber, parts.synthesizer, parts.handler):
-                    group.create_task(engine.warm_up())
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
+        async with asyncio.TaskGroup() as group:
+            for engine in (parts.transcriber, parts.synthesizer, parts.handler):
+                group.create_task(engine.warm_up())
 
-    async def _listen(self, stop: asyncio.Event) -> None:
-        port = self._parts.port
+    async def _listen(self) -> None:
+        port, life = self._parts.port, self._life
         try:
+            await self._warm_up()
+            await port.open()
+            port.gain(self._parts.volume)
+            self._clock.start()
+            life.live = True
+            self.news.tell(Ready(self.id))
+            self._work_off()
             async with aclosing(port.frames()) as frames:
                 async for capture in frames:
+                    self._clock.advance(capture.mic.size)
                     self._ears.hear(capture)
                     if port.stepped:
                         await self._runs.settled()
                     if port.exhausted and self._turns.idle and not self._runs.busy:
                         break
-        except DeviceError as exc:
-            self._life.lost = exc
         finally:
-            stop.set()
+            life.stop.set()
+
+    async def _tick(self) -> None:
+        self.feed(ev.Tick())
 
     def _shut(self) -> None:
-        """The last step: whatever is being said ends, and nothing is fed any more."""
-        self.feed(ev.Interrupt())
-        self._life.closed = True
+        """The last step: whatever is open gets its last word, and nothing is fed any more."""
         self._clock.stop()
-        self._runs.drop_all()
+        self._runs.close()
+        if self._life.live:
+            self.feed(ev.Close())
+        self._life.closed = True
         self._mouth.forget_all()
 
     # --- actions ---
@@ -184,7 +201,7 @@ class Session:
             ev.Hush: self._hush,
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),
             ev.Listen: lambda a: self._ears.believe(a.on),
-            ev.Wake: lambda a: self._clock.wake(a.now, lambda: self.feed(ev.Tick())),
+            ev.Wake: lambda a: self._clock.wake(a.now, self._due),
         }
 
     def _transcribe(self, order: ev.Transcribe) -> None:
@@ -195,6 +212,9 @@ class Session:
         history = self._turns.history.view(order.turn)
         self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history))
 
+    def _due(self) -> None:
+        self._runs.spawn(self._tick(), "tick")  # a task, so that a bug in what follows ends the session
+
     def _hush(self, order: ev.Hush) -> None:
         n = self._parts.port.flush(order.reply)
         self._mouth.forget(order.reply)
@@ -203,9 +223,26 @@ class Session:
 
 @dataclass(slots=True)
 class _Life:
-    """How far a session is. lost: why its port ended."""
+    """How far a session is. live: it listens. stepping: an input is being worked off. said: announcements so far."""
 
-    stop: asyncio.Event | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: bool = False
+    live: bool = False
+    stepping: bool = False
     closed: bool = False
-    lost: DeviceError | None = None
     said: int = 0
+
+
+def _fit(policy: Policy, handler: Handler) -> Policy:
+    """The policy as far as this handler goes along: one with side effects is not asked early."""
+    return policy if handler.early or not policy.reaches("handler") else replace(policy, run_ahead="stt")
+
+
+def _reach(policy: Policy) -> int:
+    """How many microphone samples may be asked for again."""
+    return policy.max_turn + policy.pre_roll + policy.wait + policy.guard_most + 10 * RATE
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = several.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first

@@ -1,9 +1,9 @@
 """Microphone and loudspeaker of this machine, through PortAudio.
 
 Both ends are opened at 16 kHz where they allow it: the sound server then resamples, better and cheaper than we
-would, the echo reference needs no conversion, and an idle port costs least: about 1.1 s of CPU per minute, 0.8 of it
-in PortAudio and ALSA, on the machine of shared/ENGINES.md. A voice loses what it has above 8 kHz; who wants that puts
-24000 or 48000 first in `rates` and pays two resamplers.
+would, the echo reference needs no conversion, and an idle port costs least: 1.3 to 2.4 s of CPU per minute on the
+machine of shared/ENGINES.md, 0.9 to 1.5 of them in PortAudio and ALSA. A voice loses what it has above 8 kHz; who
+wants that puts 24000 or 48000 first in `rates` and pays two resamplers, 0.5 s per minute.
 
 The device's threads only copy (taps.py); everything else happens on the loop. All calls to PortAudio itself come
 from one thread of the port, because they block and because COM on Windows wants one thread.
@@ -35,6 +35,11 @@ T = TypeVar("T")
 RATES = (16_000, 48_000, 44_100, 0, 32_000, 24_000, 96_000, 8_000)
 """Rates to try, in this order; 0 stands for the device's own default."""
 
+TWO_STREAMS = frozenset({"ALSA"})
+"""Host APIs whose duplex streams are avoided. On ALSA's PulseAudio plugin, a duplex stream that was held up once for
+0.15 s (process or server) polls without pause from then on: 40 to 60 s of CPU per minute until it is closed, in 2 of
+2 streams. Two streams stay at 0.6 to 0.9, and cost 0.2 more than an undisturbed duplex one."""
+
 WATCH_S = 0.25
 """How often to look whether blocks still come."""
 
@@ -55,7 +60,8 @@ class Settings:
 
     rates: in order of preference, 0 for the device's default. block_s: 10 to 20 ms; PortAudio's own choice costs
     half a core and drops blocks (shared/ENGINES.md). latency_s: what is asked of PortAudio, 0.06 to 0.1; more for
-    machines that stutter. lost_s: a device that gives no block for so long is lost.
+    machines that stutter. lost_s: a device that gives no block for so long is lost. open_s: how long opening may take.
+    two_streams: host APIs whose devices get no duplex stream.
     """
 
     rates: Sequence[int] = RATES
@@ -63,15 +69,16 @@ class Settings:
     latency_s: float = 0.06
     lost_s: float = 2.0
     open_s: float = 10.0
+    two_streams: frozenset[str] = TWO_STREAMS
 
 
 class SoundDevicePort:
     """An `AudioPort` on real devices, each named by number, name, part of a name, or None for the default.
 
-    One duplex stream if both ends are one device and it allows that, else one stream each; then the reference is
-    brought to the microphone's clock. Progress counts what the loudspeaker has really played: what was handed
-    over, less the latency that PortAudio reports. When nobody fetches frames, two seconds are kept, then the
-    oldest go.
+    One duplex stream if both ends are one device and it allows that (not on ALSA, see TWO_STREAMS), else one stream
+    each; then the reference is brought to the microphone's clock. Progress counts what the loudspeaker has really
+    played: what was handed over, less the latency that PortAudio reports. When nobody fetches frames, two seconds
+    are kept, then the oldest go.
     """
 
     def __init__(
@@ -243,7 +250,7 @@ def _open(sd: Library, wanted: tuple[str | int | None, str | int | None], settin
     """The devices, opened but not started. Raises DeviceError."""
     table = portaudio.devices(sd)
     ear, mouth = portaudio.choose(table, wanted[0], "input"), portaudio.choose(table, wanted[1], "output")
-    if ear.number == mouth.number:
+    if ear.number == mouth.number and ear.host_api not in settings.two_streams:
         try:
             stream, rate = _try_rates(sd.RawStream, sd, ear, settings, tap.duplex, tap.finished)
             return Opened((stream,), rate, rate, _delay(stream))

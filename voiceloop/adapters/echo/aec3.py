@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from voiceloop.core.audio import FRAME, RATE, Pcm
+from voiceloop.core.audio import FRAME, RATE, Pcm, silence
+
+_LAG = 128
+"""Samples (8 ms) by which AEC3's output lags the microphone, measured by correlation."""
+
+_REST_AFTER = RATE
+"""Samples (1 s) of a silent reference after which no echo can be left: the longest delay it finds is 0.3 s."""
 
 
 def _hush() -> Pcm:
@@ -15,7 +21,7 @@ def _hush() -> Pcm:
 class Aec3:
     """An `EchoCanceller`: 27-43 dB less echo, delays up to 300 ms without a hint (shared/ENGINES.md).
 
-    The output lags the microphone by 8 ms. Not thread-safe.
+    The output lags the microphone by 8 ms. It rests, and costs nothing, while nothing is played. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -25,12 +31,22 @@ class Aec3:
         # Digital silence after a reply lets the state of the filters decay into denormal numbers, for good: 2.0 ms
         # for each frame instead of 0.1 (measured). One least significant bit of noise prevents that.
         self._hush = _hush()
+        self._quiet = _REST_AFTER
+        self._late = silence(_LAG)
 
     def process(self, mic: Pcm, ref: Pcm) -> Pcm:
         """mic without the echo of ref; all int16 (320,), 16 kHz mono, in order.
 
-        Synchronous, 0.1 to 0.3 ms. Raises ValueError on any other shape or type.
+        Synchronous, 0.1 to 0.3 ms, 10 us at rest. Raises ValueError on any other shape or type.
         """
         if mic.shape != (FRAME,) or ref.shape != (FRAME,) or mic.dtype != np.int16 or ref.dtype != np.int16:
             raise ValueError(f"frames are int16 ({FRAME},), not {mic.dtype} {mic.shape} and {ref.dtype} {ref.shape}")
-        return self._canceller.process(mic, ref if ref.any() else self._hush)
+        rested = self._quiet >= _REST_AFTER
+        played = bool(ref.any())
+        self._quiet = 0 if played else self._quiet + FRAME
+        late, self._late = self._late, mic[-_LAG:].copy()
+        if self._quiet >= _REST_AFTER:
+            return np.concatenate((late, mic[:-_LAG]))
+        out: Pcm = self._canceller.process(mic, ref if played else self._hush)
+        # What the canceller held back when it went to rest is long past; the microphone's own samples take its place.
+        return np.concatenate((late, out[_LAG:])) if rested else out

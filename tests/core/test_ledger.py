@@ -1,0 +1,91 @@
+"""Samples played -> words heard."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voiceloop.core.ledger import Ledger
+
+
+def ledger(*clauses: tuple[str, int], open_at: int | None = None) -> Ledger:
+    it = Ledger()
+    for text, _ in clauses:
+        it.add(text)
+    for number, (_, size) in enumerate(clauses):
+        if size >= 0:
+            it.size(number, size, final=number != open_at)
+    return it
+
+
+@pytest.mark.parametrize(
+    ("n", "heard"),
+    [
+        (0, ""),
+        (1, ""),
+        (20, "One"),
+        (79, "One two three."),
+        (100, "One two three."),
+        (101, "One two three."),
+        (130, "One two three. Four"),
+        (200, "One two three. Four five."),
+        (999, "One two three. Four five."),
+    ],
+)
+def test_words_by_their_letters(n, heard) -> None:
+    assert ledger(("One two three.", 100), ("Four five.", 100)).heard(n, 0) == heard
+
+
+def test_what_is_not_made_is_not_heard() -> None:
+    it = ledger(("One two.", 100), ("Three four.", -1))
+    assert (it.clauses, it.done, it.total, it.said) == (2, 1, 100, "One two. Three four.")
+    assert it.heard(500, 0) == "One two."
+    assert it.clause(1) == "Three four."
+
+
+def test_a_clause_without_sound_is_not_heard() -> None:
+    assert ledger(("One.", 100), ("...", 0), ("Two.", 100)).heard(200, 0) == "One. Two."
+
+
+def test_the_beginning_of_a_clause_by_the_pace_of_others() -> None:
+    it = ledger(("One two three four.", 90), open_at=0)
+    assert it.heard(90, 0) == "One two three four."
+    assert it.heard(90, 10) == "One two"
+    assert it.heard(45, 10) == "One"
+    it.size(0, 190, final=True)
+    assert it.heard(190, 20) == "One two three four."
+
+
+@pytest.mark.parametrize(
+    ("sizes", "open_at", "kept", "heard"),
+    [
+        ([100, 50, -1], 1, 2, "One. Two three"),
+        ([100, 0, -1], 1, 1, "One."),
+        ([100, -1, -1], None, 1, "One."),
+        ([0, -1, -1], 0, 0, ""),
+        ([100, 100, 100], None, 3, "One. Two three four. Five."),
+    ],
+)
+def test_cut(sizes, open_at, kept, heard) -> None:
+    texts = ("One.", "Two three four.", "Five.")
+    it = ledger(*zip(texts, sizes, strict=True), open_at=open_at)
+    it.cut()
+    assert (it.clauses, it.done) == (kept, kept)
+    assert it.heard(it.total, 5) == heard
+
+
+def test_which_clause_plays() -> None:
+    it = ledger(("One.", 100), ("", 0), ("Two.", 50), ("Three.", 10), open_at=3)
+    assert [it.playing(n) for n in (0, 99, 100, 149, 150, 999)] == [0, 0, 2, 2, 3, 3]
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["One two.", "Three", "Four five six."]), st.integers(0, 50)), max_size=5))
+def test_what_is_heard_only_grows(clauses) -> None:
+    it = ledger(*clauses)
+    said = [it.heard(n, 0) for n in range(it.total + 1)]
+    assert all(b.startswith(a) for a, b in pairwise(said))
+    assert said[-1] == " ".join(text for text, size in clauses if size)

@@ -1,0 +1,85 @@
+"""Runs, and drafts of turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from voiceloop.core.events import Drop
+from voiceloop.core.policy import Policy
+from voiceloop.core.work import Run, Work
+
+P = Policy()
+
+
+def test_a_result_is_taken_while_its_run_lives() -> None:
+    it = Work()
+    run = it.begin("tts", reply=4, clause=2)
+    assert it.accept(run, final=False) == Run(run, "tts", 0, 4, 2)
+    assert it.accept(run, final=True) == Run(run, "tts", 0, 4, 2)
+    assert it.accept(run, final=True) is None
+    assert it.accept(run, final=False) is None
+    assert it.accept(99, final=False) is None
+
+
+def test_dropping() -> None:
+    it = Work()
+    words, asked, spoken, other = (
+        it.begin("stt", turn=1),
+        it.begin("handler", reply=1),
+        it.begin("tts", reply=1),
+        it.begin("tts", reply=-1),
+    )
+    assert it.drop(reply=1, stage="handler") == [Drop(asked)]
+    assert it.drop(reply=1) == [Drop(spoken)]
+    assert it.drop(turn=1) == [Drop(words)]
+    assert it.drop(turn=1) == []
+    assert it.accept(other, final=False) is not None
+
+
+def test_drafts_are_settled_in_their_order() -> None:
+    it = Work()
+    it.open(1, P)
+    it.open(2, P, text="typed")
+    assert list(it.settled()) == []
+    it[1].decided = True
+    assert list(it.settled()) == []
+    assert it.waiting()
+    it[1].text = ""
+    assert [d.turn for d in it.settled()] == [1, 2]
+    it.close(1)
+    it.close(2)
+    assert (it.drafts, it.waiting()) == ([], False)
+    with pytest.raises(KeyError):
+        it[1]
+
+
+def test_nobody_waits_for_what_was_silenced() -> None:
+    it = Work()
+    it.open(1, P, text="typed")
+    it[1].silenced = True
+    assert not it.waiting()
+
+
+def test_only_the_oldest_is_answered_early() -> None:
+    it = Work()
+    it.open(1, P)
+    it.open(2, P)
+    it[2].pause(0, 0, 10)
+    it[2].text = "second"
+    assert it.to_answer_early() is None
+    it.close(1)
+    assert it.to_answer_early() is it[2]
+    it[2].reply = 7
+    assert it.asked(7) is it[2]
+    assert it.to_answer_early() is None
+
+
+def test_a_draft_that_goes_on_forgets() -> None:
+    it = Work()
+    it.open(1, P)
+    draft = it[1]
+    draft.pause(0, 5, 10)
+    draft.text, draft.reply = "words", 3
+    draft.failed.add("handler")
+    draft.go_on(1)
+    assert (draft.rev, draft.end, draft.text, draft.reply, draft.failed) == (1, None, None, None, set())
