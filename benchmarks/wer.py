@@ -40,8 +40,9 @@ class Quiet:
 
 
 def words(text: str) -> list[str]:
-    """Lower case, no punctuation, small numbers as words."""
+    """Lower case, no punctuation, small numbers as words, rows of figures digit by digit."""
     plain = re.sub(r"[^a-z0-9' -]", " ", text.lower().replace("\u2019", "'")).replace("-", " ")
+    plain = re.sub(r"\b(0\d+|\d{5,})\b", lambda row: " ".join(row[0]), plain)
     return [_SAME.get(word.strip("'"), word.strip("'")) for word in plain.split()]
 
 

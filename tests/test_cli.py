@@ -37,6 +37,41 @@ def _local() -> None:
     pytest.importorskip("hibari")
 
 
+SHORT = ("--json", "--handler", "echo", "--input", str(DATA / "ps_card001.flac"), str(DATA / "lj_LJ002-0020.flac"))
+
+
+class Meanwhile:
+    """Commands that take their real time, started at once and looked at by the last tests."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._processes = {"demo": self._start("--handler", "echo"), "paced": self._start(*SHORT, "--paced")}
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "voiceloop", "run", *arguments], cwd=self.home, env=environment(self.home),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def done(self, name: str) -> subprocess.CompletedProcess[str]:
+        """One of them at its end."""
+        process = self._processes[name]
+        out, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            with process:
+                process.kill()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def meanwhile(_local: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meanwhile]:
+    found = Meanwhile(tmp_path_factory.mktemp("meanwhile"))
+    yield found
+    found.close()
+
+
 def refused(*arguments: str | Path, home: Path, env: dict[str, str] | None = None) -> str:
     """What a command that cannot work says: one sentence, exit code 1, at most the names of the engines before it."""
     done = voiceloop(*arguments, home=home, env=env)
@@ -96,16 +131,6 @@ def story(output: str) -> list[object]:
     return [[e["event"], *(e[name] for name in kept[e["event"]])] for e in events(output, *kept)]
 
 
-@pytest.mark.e2e
-def test_paced_gives_the_same_as_stepped(tmp_path: Path) -> None:
-    arguments = ("run", "--json", "--handler", "echo", "--input", DATA / "ps_card001.flac", DATA / "lj_LJ002-0020.flac")
-    stepped = voiceloop(*arguments, home=tmp_path)
-    paced = voiceloop(*arguments, "--paced", home=tmp_path)
-    assert (stepped.returncode, paced.returncode) == (0, 0), paced.stderr
-    assert len(story(stepped.stdout)) >= 6
-    assert story(paced.stdout) == story(stepped.stdout)
-
-
 def test_a_handler_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "my_bot.py").write_text("def answer(text):\n    return f'Indeed, {len(text.split())} words.'\n")
     done = voiceloop("run", "--handler", "my_bot:answer", "--input", GO, home=tmp_path)
@@ -123,6 +148,24 @@ def test_a_handler_that_raises_is_said_and_the_next_turn_is_answered(tmp_path: P
     assert "voiceloop  Sorry, something went wrong with my answer." in done.stdout
     assert "voiceloop  Fine." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_handlers_that_hang_or_have_nothing_to_say(tmp_path: Path) -> None:
+    (tmp_path / "my_bot.py").write_text(
+        "import time\n"
+        "def answer(text):\n"
+        "    if 'forward' in text:\n        time.sleep(2)\n"
+        "    return 'Fine.' if 'unday' in text else None\n"
+    )
+    env = environment(tmp_path, VOICELOOP_HANDLER_TIMEOUT_S="0.3")
+    card = DATA / "ps_card001.flac"
+    done = voiceloop("run", "--handler", "my_bot:answer", "--input", GO, card, SUNDAY, home=tmp_path, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    hung, nothing, fine = done.stdout.split("      you  ")[1:]
+    assert re.search(r"The handler.* gave nothing (within|for) 0\.3 s", hung)
+    assert "voiceloop  Sorry, something went wrong with my answer." in hung
+    assert "The handler gave no answer." in nothing
+    assert "voiceloop  Fine." in fine
 
 
 @pytest.mark.parametrize("kind", ["stereo", "8 bit", "44.1 kHz", "cut off"])
@@ -286,28 +329,6 @@ def test_say_what_comes_in(tmp_path: Path) -> None:
         1,
         "There is nothing to say: give a text, or - to read it from standard input.\n",
     )
-
-
-# --- without a sound device ---
-
-
-@no_hardware
-@pytest.mark.e2e
-def test_the_demo(tmp_path: Path) -> None:
-    done = voiceloop("run", "--handler", "echo", home=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert lines[1] == (
-        "No microphone or loudspeaker was found: connect one, or start the sound server, and try again. So here are "
-        "three recordings of real people, through the same loop; what it answers goes to voiceloop-replies.wav."
-    )
-    heard = [line.removeprefix("      you") for line in lines if line.startswith("      you")]
-    said = [line.removeprefix("voiceloop") for line in lines if line.startswith("voiceloop")]
-    assert heard == said
-    spoken = "go forward ten meters mend the coat before you go out sunday is the best part of the week"
-    assert misheard(spoken, " ".join(heard)) <= 0.1
-    done = voiceloop("transcribe", "voiceloop-replies.wav", home=tmp_path)
-    assert misheard(" ".join(said), done.stdout) <= 0.2, done.stdout
 
 
 # --- how it ends ---
@@ -579,3 +600,34 @@ def test_ctrl_c_typed_in_a_terminal(home: Path, site: Path) -> None:
         shown = output(ours)
         assert process.wait(WAIT_S) == 130
     assert "Traceback" not in shown
+
+
+# --- in real time ---
+
+
+@no_hardware
+@pytest.mark.e2e
+def test_the_demo(meanwhile: Meanwhile) -> None:
+    done = meanwhile.done("demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[1] == (
+        "No microphone or loudspeaker was found: connect one, or start the sound server, and try again. So here are "
+        "three recordings of real people, through the same loop; what it answers goes to voiceloop-replies.wav."
+    )
+    heard = [line.removeprefix("      you") for line in lines if line.startswith("      you")]
+    said = [line.removeprefix("voiceloop") for line in lines if line.startswith("voiceloop")]
+    assert heard == said
+    spoken = "go forward ten meters mend the coat before you go out sunday is the best part of the week"
+    assert misheard(spoken, " ".join(heard)) <= 0.1
+    done = voiceloop("transcribe", "voiceloop-replies.wav", home=meanwhile.home)
+    assert misheard(" ".join(said), done.stdout) <= 0.2, done.stdout
+
+
+@pytest.mark.e2e
+def test_paced_gives_the_same_as_stepped(meanwhile: Meanwhile) -> None:
+    stepped = voiceloop("run", *SHORT, home=meanwhile.home)
+    paced = meanwhile.done("paced")
+    assert (stepped.returncode, paced.returncode) == (0, 0), paced.stderr
+    assert len(story(stepped.stdout)) >= 6
+    assert story(paced.stdout) == story(stepped.stdout)

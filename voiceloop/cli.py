@@ -94,14 +94,14 @@ def devices(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("", "number", "name", "in", "out", "default rate", "rates that open", "through"):
+    for title in ("default", "number", "name", "in", "out", "kHz", "opens at kHz", "through"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        marks = ("microphone " if row.is_default_input else "") + ("loudspeaker" if row.is_default_output else "")
-        rates = " ".join(str(rate) for rate in row.rates) or "none"
-        cells = (row.number, row.name, row.inputs, row.outputs, row.default_rate, rates, row.host_api)
-        table.add_row(f"default {marks}" if marks else "", *map(str, cells))
-    Console(soft_wrap=True).print(table)
+        marks = ["mic"] * row.is_default_input + ["speaker"] * row.is_default_output
+        rates = " ".join(f"{rate / 1000:g}" for rate in row.rates) or "none"
+        cells = (row.number, row.name, row.inputs, row.outputs, f"{row.default_rate / 1000:g}", rates, row.host_api)
+        table.add_row(", ".join(marks), *map(str, cells))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
 

@@ -43,6 +43,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds."""
         return self._jump.clock
 
+    def jump(self, n_s: float) -> None:
+        """Time passes while the loop is kept from running, as when a call blocks it."""
+        self._jump.clock += n_s
+
 
 def tone(n_s: float, *, rate: int = RATE, hz: float = 220.0, level: float = 0.3) -> Pcm:
     """A sine of n_s seconds; stands for speech where only loudness matters."""
@@ -222,11 +226,23 @@ class _Queued:
     pcm: Pcm
 
 
+@dataclass(slots=True)
+class _Speaker:
+    """What waits to be played, what is held or flushed, and what there is to tell of it."""
+
+    queue: deque[_Queued] = field(default_factory=lambda: deque[_Queued]())
+    held: bool = False
+    flushed: set[int] = field(default_factory=lambda: set[int]())
+    news: list[Progress] = field(default_factory=lambda: list[Progress]())
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 @dataclass
 class FakePort:
     """A microphone that hears `mic` and then silence, and a loudspeaker that keeps what it played.
 
-    Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this factor.
+    Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
+    factor.
     `lost_after`: the device is lost after so many frames. `played`: pairs of (reply, samples) in order.
     """
 
@@ -236,17 +252,17 @@ class FakePort:
     lost_after: int | None = None
     ends: bool = True
     stepped: bool = False
-    xruns: tuple[int, int] = (0, 0)
     out: list[Pcm] = field(default_factory=lambda: list[Pcm]())
     played: dict[int, int] = field(default_factory=lambda: dict[int, int]())
     opened: int = 0
     closed: int = 0
     _at: int = 0
-    _queue: deque[_Queued] = field(default_factory=lambda: deque[_Queued]())
-    _held: int | None = None
-    _flushed: set[int] = field(default_factory=lambda: set[int]())
-    _news: list[Progress] = field(default_factory=lambda: list[Progress]())
-    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _speaker: _Speaker = field(default_factory=_Speaker)
+
+    @property
+    def xruns(self) -> tuple[int, int]:
+        """None."""
+        return 0, 0
 
     @property
     def exhausted(self) -> bool:
@@ -272,49 +288,49 @@ class FakePort:
             frame = np.concatenate((frame, silence(FRAME - frame.size)))
             self._at += FRAME
             heard = np.clip(frame + ref * self.echo, -32768, 32767).astype(np.int16)
-            news, self._news = tuple(self._news), []
+            news, self._speaker.news = tuple(self._speaker.news), []
             yield Capture(heard, ref if self.echo else None, news)
 
     def _play(self, n: int) -> Pcm:
         pieces: list[Pcm] = []
-        while n and self._queue and self._held is None:
-            head = self._queue[0]
+        while n and self._speaker.queue and not self._speaker.held:
+            head = self._speaker.queue[0]
             piece, head.pcm = head.pcm[:n], head.pcm[n:]
             n -= piece.size
             pieces.append(piece)
             self.played[head.reply] = self.played.get(head.reply, 0) + piece.size
-            self._news.append(Progress(head.reply, self.played[head.reply]))
+            self._speaker.news.append(Progress(head.reply, self.played[head.reply]))
             if not head.pcm.size:
-                self._queue.popleft()
+                self._speaker.queue.popleft()
         block = np.concatenate([*pieces, silence(n)])
         self.out.append(block)
-        self._room.set()
+        self._speaker.room.set()
         return FakeResampler(self.out_rate, RATE).process(block)
 
     async def write(self, reply: int, pcm: Pcm) -> None:
         """Waits while two seconds are queued."""
-        while sum(q.pcm.size for q in self._queue) > 2 * self.out_rate and reply not in self._flushed:
-            self._room.clear()
-            await self._room.wait()
-        if reply not in self._flushed:
-            self._queue.append(_Queued(reply, pcm))
+        while sum(q.pcm.size for q in self._speaker.queue) > 2 * self.out_rate and reply not in self._speaker.flushed:
+            self._speaker.room.clear()
+            await self._speaker.room.wait()
+        if reply not in self._speaker.flushed:
+            self._speaker.queue.append(_Queued(reply, pcm))
 
     def hold(self, reply: int) -> int:
         """Stops."""
-        self._held = reply
+        self._speaker.held = True
         return self.played.get(reply, 0)
 
     def resume(self, reply: int) -> None:
         """Goes on."""
-        self._held = None
+        self._speaker.held = False
 
     def flush(self, reply: int) -> int:
         """Drops the rest."""
-        self._held = None
-        self._flushed.add(reply)
-        self._queue = deque(q for q in self._queue if q.reply != reply)
-        self._room.set()
-        self._news.append(Progress(reply, self.played.get(reply, 0), final=True))
+        self._speaker.held = False
+        self._speaker.flushed.add(reply)
+        self._speaker.queue = deque(q for q in self._speaker.queue if q.reply != reply)
+        self._speaker.room.set()
+        self._speaker.news.append(Progress(reply, self.played.get(reply, 0), final=True))
         return self.played.get(reply, 0)
 
     def gain(self, factor: float) -> None:

@@ -147,7 +147,7 @@ def test_some_ended_replies_are_remembered() -> None:
     it = Floor()
     hidden = spoken(it, public=False)
     known = [spoken(it) for _ in range(10)]
-    for reply in (hidden, *known):
+    for reply in (*known, hidden):
         it.end(reply)
     assert it.ended(hidden.id) is None
     assert [r.id for r in known if it.ended(r.id)] == [r.id for r in known[2:]]

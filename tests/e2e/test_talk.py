@@ -6,6 +6,7 @@ Real PortAudio, real sound server, real engines, real time; `voiceloop run` in a
 from __future__ import annotations
 
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -110,12 +111,17 @@ class Talk:
         return self.process.stderr.read()
 
 
+def reaching(server: SoundServer, home: Path) -> dict[str, str]:
+    """The environment of a process that finds the sound server and nothing else of ours."""
+    return {**environment(home), **{n: v for n, v in server.env.items() if n.startswith(("PULSE", "ALSA", "XDG"))}}
+
+
 @contextmanager
 def talking(server: SoundServer, home: Path, *arguments: str, **variables: str) -> Iterator[Talk]:
     """A conversation through the sound server, already listening."""
-    env = {**environment(home), **{n: v for n, v in server.env.items() if n.startswith(("PULSE", "ALSA", "XDG"))}}
     with subprocess.Popen(
-        [sys.executable, "-m", "voiceloop", "run", "--json", *arguments], cwd=home, env=env | variables,
+        [sys.executable, "-m", "voiceloop", "run", "--json", *arguments],
+        cwd=home, env=reaching(server, home) | variables,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:
@@ -208,3 +214,36 @@ def test_without_echo_cancellation_it_would_hear_itself(
         talk.until("StateChanged", state="speaking")
         talk.until("StateChanged", state="hearing")
         talk.stop()
+
+
+def test_say_and_devices(server: SoundServer, tmp_path: Path) -> None:
+    heard = tmp_path / "loudspeaker.wav"
+    with server.listen(heard):
+        done = voiceloop("say", "Sunday is the best part of the week.", home=tmp_path, env=reaching(server, tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert misheard("sunday is the best part of the week", said_in(heard)) <= 0.15, said_in(heard)
+    done = voiceloop("devices", home=tmp_path, env=reaching(server, tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *rows = done.stdout.splitlines()
+    assert head.split() == ["default", "number", "name", "in", "out", "kHz", "opens", "at", "kHz", "through"]
+    assert [re.sub(" +", " ", row.strip()) for row in rows if "desk" in row or "default" in row] == [
+        "0 desk 32 32 44.1 8 16 24 32 44.1 48 96 ALSA",
+        "mic, speaker 2 default 32 32 44.1 8 16 24 32 44.1 48 96 ALSA",
+    ]
+
+
+def test_mistakes_on_a_real_device(server: SoundServer, tmp_path: Path) -> None:
+    nobody = {
+        **reaching(server, tmp_path),
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        "VOICELOOP_SERVICE_RETRIES": "0",
+    }
+    for arguments, said in {
+        ("say", "hello", "--tts", "openai"): "The speech service at 127.0.0.1:9 ",
+        ("run", "--input", "nonsense"): 'No microphone is called "nonsense"; there are: ',
+        ("run", "--output", "77"): 'No loudspeaker is called "77"; there are: ',
+    }.items():
+        done = voiceloop(*arguments, home=tmp_path, env=nobody)
+        assert done.returncode == 1
+        assert done.stderr.startswith(said)
+        assert done.stderr.count("\n") == 1

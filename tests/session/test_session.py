@@ -6,8 +6,10 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
 import numpy as np
@@ -93,7 +95,8 @@ class Talk:
         self.handler = handler or FakeHandler()
         self.tts = tts or FakeSynthesizer()
         self.recorder = Recorder()
-        made = Parts(self.port, FakeVad(), self.stt, self.handler, self.tts, FakeResampler, **parts)
+        resampler = parts.pop("resampler", FakeResampler)
+        made = Parts(self.port, FakeVad(), self.stt, self.handler, self.tts, resampler, **parts)
         self.session = Session(made, [self.recorder, *observers], strict=strict)
 
     async def run(self) -> Talk:
@@ -208,6 +211,30 @@ async def test_long_speech_is_transcribed_in_pieces_once() -> None:
     talk = await Talk(-0.5, 1.6, -0.5, 1.0, -8.0, stt=stt).run()
     assert stt.heard == [0.55, 0.55, 0.9, 0.85, 0.55, 1.0], "the first two pieces are not done again"
     assert talk.heard == ["one two four words words"]
+
+
+class Lagging(FakeResampler):
+    """Holds the last 2000 samples back."""
+
+    def __init__(self, source_hz: int, target_hz: int) -> None:
+        super().__init__(source_hz, target_hz)
+        self.rest = silence(0)
+
+    def process(self, pcm: Pcm) -> Pcm:
+        whole = np.concatenate((self.rest, super().process(pcm)))
+        cut = max(0, whole.size - 2000)
+        self.rest = whole[cut:]
+        return whole[:cut]
+
+    def flush(self) -> Pcm:
+        rest, self.rest = self.rest, silence(0)
+        return rest
+
+
+async def test_what_the_resampler_holds_back_is_spoken_too() -> None:
+    talk = Talk(*TWICE, tts=Numbers(), resampler=Lagging)
+    await talk.run()
+    assert sound(talk.port).tolist() == np.concatenate(talk.tts.made).tolist()
 
 
 # --- interruptions ---
@@ -541,6 +568,49 @@ async def test_a_bug_ends_a_strict_session() -> None:
     with pytest.raises(ZeroDivisionError):
         await talk.session.run()
     talk.check()
+
+
+@pytest.mark.parametrize("run_ahead", ["none", "speech"])
+async def test_what_is_asked_for_while_a_session_breaks_is_not_begun(run_ahead) -> None:
+    def strict(event: object) -> None:
+        if isinstance(event, ev.Heard):
+            talk.session.say("More.")
+            raise ZeroDivisionError
+
+    talk = Talk(*TWICE, observers=(strict,), policy=Policy(run_ahead=run_ahead))
+    with pytest.raises(ZeroDivisionError):
+        await talk.session.run()
+    gc.collect()
+    talk.check()
+    assert "More." not in talk.tts.spoken
+
+
+async def test_a_session_leaves_nothing_behind() -> None:
+    """Not even the timer of its sign of life."""
+    talk = Talk(port=FakePort(silence(0), ends=False), handler=FakeHandler(delay_s=9))
+    talk.session.feed(ev.Respond("typed"))
+    asyncio.get_running_loop().call_later(1, talk.session.close)
+    await talk.run()
+    session = weakref.ref(talk.session)
+    del talk
+    gc.collect()
+    assert session() is None
+
+
+async def test_a_voice_that_waits_for_playback_is_closed_when_it_is_dropped() -> None:
+    class Slow(Numbers):
+        async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+            async with aclosing(super().speak(text)) as chunks:
+                try:
+                    async for chunk in chunks:
+                        yield chunk
+                finally:
+                    await asyncio.sleep(1)
+
+    talk = Talk(*TWICE[:3], tts=Slow(letter_s=4))
+    asyncio.get_running_loop().call_later(4, talk.session.close)
+    await talk.run()
+    assert talk.tts.opened == talk.tts.closed == 1
 
 
 async def test_a_bug_in_what_follows_from_a_timer_ends_the_session() -> None:
