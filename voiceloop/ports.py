@@ -36,6 +36,7 @@ class Capture:
     mic: int16 (320,), 16 kHz mono.
     ref: what was played during this frame, int16 (320,), 16 kHz; None if the peer cancels its own echo.
     played: news of replies since the frame before, in order.
+    The arrays are kept and read later: nobody writes to them again.
     lost: microphone samples dropped just before this frame because nobody fetched them in time.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -91,43 +92,44 @@ class Rechunker:
 
 
 class Tape:
-    """The last `capacity` samples of a stream, addressed by their position since it began."""
+    """The last `capacity` samples of a stream, or a little more, addressed by their position since it began.
+
+    It keeps the arrays it is given, so these must not be changed afterwards: copying 50 frames a second into one
+    buffer cost more than all else that a quiet frame does.
+    """
 
     def __init__(self, capacity: int) -> None:
-        self._data = silence(capacity)
-        self._first = 0
-        self.end = 0
-
-    @property
-    def start(self) -> int:
+        self._capacity = capacity
+        self._pieces: deque[Pcm] = deque()
+        self.start = 0
         """Position of the oldest sample still held."""
-        return max(self._first, self.end - self._data.size)
+        self.end = 0
 
     def grow(self, capacity: int) -> None:
         """Keeps more from now on, if that is more."""
-        if capacity > self._data.size:
-            self._first, kept = self.start, self.read(self.start, self.end)
-            self._data, self.end = silence(capacity), self._first
-            self.append(kept)
+        self._capacity = max(self._capacity, capacity)
 
     def append(self, pcm: Pcm) -> None:
         """Adds samples; the oldest ones beyond the capacity are forgotten."""
-        self.end += max(0, pcm.size - self._data.size)
-        pcm = pcm[-self._data.size :]
-        at = self.end % self._data.size
-        first = min(pcm.size, self._data.size - at)
-        self._data[at : at + first] = pcm[:first]
-        self._data[: pcm.size - first] = pcm[first:]
+        self._pieces.append(pcm)
         self.end += pcm.size
+        while self.end - self.start - self._pieces[0].size >= self._capacity:
+            self.start += self._pieces.popleft().size
 
     def read(self, start: int, end: int) -> Pcm:
         """A copy of samples [start, end), shortened to what is still held."""
         start, end = max(start, self.start), min(end, self.end)
         if end <= start:
             return silence(0)
-        size = self._data.size
-        a, b = start % size, (end - 1) % size + 1
-        return self._data[a:b].copy() if a < b else np.concatenate((self._data[a:], self._data[:b]))
+        found: list[Pcm] = []
+        at = self.end
+        for piece in reversed(self._pieces):
+            at -= piece.size
+            if at < end:
+                found.append(piece[max(0, start - at) : end - at])
+            if at <= start:
+                break
+        return np.concatenate(found[::-1])
 
 
 def quietest(pcm: Pcm, start: int, end: int, window: int = RATE // 10) -> int:

@@ -22,7 +22,7 @@ Ending = Literal["completed", "interrupted", "withdrawn", "failed", "empty"]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One microphone frame: n samples, probability of speech 0..1, level in dBFS."""
+    """One microphone frame: n samples, probability of speech 0..1, level in dBFS (in a quiet room up to 0.1 s old)."""
 
     n: int
     p: float
@@ -140,7 +140,11 @@ class Close:
 
 Command = Say | Respond | Interrupt | Mute | Commit | Configure | Close
 
-Input = Voice | Transcribed | ReplyText | Prepared | Played | Flushed | Failed | Tick | Command
+Result = Transcribed | ReplyText | Prepared | Failed
+
+Report = Played | Flushed | Tick
+
+Input = Voice | Result | Report | Command
 
 
 # --- actions: work to do ---

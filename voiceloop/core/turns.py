@@ -74,7 +74,13 @@ class Turns:
     def feed(self, event: ev.Input, *, now: int) -> list[ev.Action]:
         """What to do about one input. now: the session's clock, ticks."""
         self._m.out = []
-        self._route(event)
+        if isinstance(event, ev.Voice):
+            facts = self._listen(event)
+            if not facts and (self._wake is None or now < self._wake):
+                return self._m.out  # a frame that tells nothing new changes nothing that a rule looks at
+            self._hear(facts)
+        else:
+            self._route(event)
         self._settle()
         if self._silent_too_long(now):
             rules.fill(self._m, self._m.policy.moment)
@@ -89,12 +95,13 @@ class Turns:
             for rule in _RULES:
                 rule(self._m)
 
-    def _route(self, event: ev.Input) -> None:
+    def _listen(self, frame: ev.Voice) -> Sequence[Fact]:
+        reply = self._m.floor.audible
+        return self._m.hearing.voice(frame, deaf=reply is not None and reply.policy.barge_in == "off")
+
+    def _route(self, event: ev.Result | ev.Report | ev.Command) -> None:
         m = self._m
         match event:
-            case ev.Voice():
-                reply = m.floor.audible
-                self._hear(m.hearing.voice(event, deaf=reply is not None and reply.policy.barge_in == "off"))
             case ev.Transcribed() | ev.ReplyText() | ev.Prepared() | ev.Failed():
                 self._result(event)
             case ev.Played(reply=id, n=n):
@@ -147,7 +154,7 @@ class Turns:
                 case _:
                     rules.decide(m, m.work[fact.turn], fact)
 
-    def _result(self, event: ev.Transcribed | ev.ReplyText | ev.Prepared | ev.Failed) -> None:
+    def _result(self, event: ev.Result) -> None:
         m = self._m
         final = event.final if isinstance(event, ev.ReplyText | ev.Prepared) else True
         if (run := m.work.accept(event.run, final=final)) is None:

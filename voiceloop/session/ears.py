@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from voiceloop.core.audio import FRAME, Pcm, Tape, level_db, silence
+from voiceloop.core.audio import FRAME, SILENCE_DB, Pcm, Tape, level_db, silence
 from voiceloop.core.events import Flushed, Played, Voice
 from voiceloop.ports import Capture, EchoCanceller, Vad
 
 _MUTED = silence(FRAME)
+
+_INTERESTING = 0.05
+"""Probability of speech from which the level of every frame is measured, for `_ATTENTION` frames (3 s)."""
+
+_ATTENTION = 150
+
+_SELDOM = 5
+"""Otherwise the level is measured every so many frames, which is what a meter needs: it is a third of the cost of a
+quiet frame."""
 
 
 class Ears:
@@ -27,6 +36,9 @@ class Ears:
         self._feed = feed
         self._tape = Tape(capacity)
         self._believed = True
+        self._level_db = SILENCE_DB
+        self._attentive = 0
+        self._frames = 0
         self.lost = 0
         """Microphone samples lost so far, because the session was too slow to fetch them."""
 
@@ -44,7 +56,14 @@ class Ears:
         if not self._believed:
             mic = _MUTED
         self._tape.append(mic)
-        self._feed(Voice(mic.size, float(self._vad.probability(mic)), round(level_db(mic), 1)))
+        p = float(self._vad.probability(mic))
+        if p >= _INTERESTING:
+            self._attentive = _ATTENTION
+        if self._attentive or self._frames % _SELDOM == 0:
+            self._level_db = round(level_db(mic), 1)
+        self._attentive -= self._attentive > 0
+        self._frames += 1
+        self._feed(Voice(mic.size, p, self._level_db))
 
     def keep(self, capacity: int) -> None:
         """At least so many of the last samples can be read from now on."""

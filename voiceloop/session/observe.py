@@ -52,6 +52,8 @@ class News:
             self._frames += 1
             if self._frames % _LEVEL_EVERY == 0:
                 self.tell(Level(event.level_db, event.p))
+            if not actions:
+                return
         latency = self._stopwatch.see(now, event, actions)
         for action in actions:
             if isinstance(action, ev.News):
