@@ -79,7 +79,7 @@ class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
     model_dir: str = ""
     language: str = ""
     prompt: str = ""
-    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 20.0
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
     options: Options = {}
 
 
@@ -91,7 +91,7 @@ class TtsSection(Struct, frozen=True, forbid_unknown_fields=True):
     voice: str = ""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
     instructions: Annotated[str, Meta(max_length=4096)] = ""
-    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 15.0
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
     options: Options = {}
 
 
@@ -112,10 +112,10 @@ class ServiceSection(Struct, frozen=True, forbid_unknown_fields=True):
 
     base_url: str = ""
     api_key_env: str = "OPENAI_API_KEY"
-    connect_s: Annotated[float, Meta(gt=0.0, le=120.0)] = 5.0
-    first_byte_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 15.0
+    connect_s: Annotated[float, Meta(gt=0.0, le=120.0)] = 3.0
+    first_byte_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
     chunk_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
-    retries: Annotated[int, Meta(ge=0, le=10)] = 2
+    retries: Annotated[int, Meta(ge=0, le=10)] = 1
     headers: bool = True
 
 

@@ -7,6 +7,8 @@ VoiceloopError
     ProviderError     an engine or service failed (stage, retryable)
         ProviderTimeout    no answer within the deadline
         ProviderRefused    it answered, and the answer was no
+    Busy              no worker thread can take more work
+    Late              a worker thread did not finish in time; a TimeoutError too
     ProtocolError     a peer sent what the protocol forbids
 
 Each message is one sentence for the user: what is wrong and what to do.
@@ -53,6 +55,15 @@ class ProviderTimeout(ProviderError):
 
 class ProviderRefused(ProviderError):
     """The service answered with an error: bad key, bad request, over quota."""
+
+
+class Busy(VoiceloopError):
+    """No worker can take the call: the queue is full, too many threads are stuck, or the workers are closed."""
+
+
+class Late(VoiceloopError, TimeoutError):
+    """A call did not finish within its deadline. It is a TimeoutError too, so that an adapter can tell it
+    without importing the session."""
 
 
 class ProtocolError(VoiceloopError):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from voiceloop.adapters.http import Service as Http
-from voiceloop.adapters.stt.openai import OpenAiTranscriber
+from voiceloop.adapters.stt.openai import OpenAiTranscriber, wav
 from voiceloop.core.audio import Pcm, silence
 from voiceloop.errors import ProviderError, ProviderRefused
 from voiceloop.ports import Transcriber, Transcript
@@ -128,5 +128,7 @@ async def test_json_of_any_shape_in_utf8() -> None:
     assert found.text == "Gr\u00fc\u00dfe \u4f60\u597d"
 
 
-def test_there_is_no_longest() -> None:
-    assert OpenAiTranscriber(Http("http://127.0.0.1")).longest is None
+def test_the_longest_fits_into_an_upload() -> None:
+    longest = OpenAiTranscriber(Http("http://127.0.0.1")).longest
+    assert longest is not None
+    assert len(wav(np.zeros(longest, np.int16))) < 25 * 1024 * 1024

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from voiceloop.errors import Busy, Late
 from voiceloop.ports import ERRAND, Errand
-from voiceloop.session.workers import AHEAD, Busy, Late, Workers
+from voiceloop.session.workers import AHEAD, Workers
 
 # Plain asyncio.run and not the plug-in's loop: worker threads run in real time, whatever loop the others use here.
 Body = Callable[[Workers], Coroutine[Any, Any, None]]

@@ -25,7 +25,7 @@ from enum import Enum, auto
 from typing import Generic, TypeVar, cast
 from weakref import WeakSet
 
-from voiceloop.errors import VoiceloopError
+from voiceloop.errors import Busy, Late
 
 T = TypeVar("T")
 
@@ -37,15 +37,6 @@ CLOSING_S = 5.0
 
 GRACE_S = 0.5
 """How long the end of the process waits, at most and in all, for threads that are at work."""
-
-
-class Busy(VoiceloopError):
-    """No worker can take the call: the queue is full, too many threads are stuck, or the workers are closed."""
-
-
-class Late(VoiceloopError, TimeoutError):
-    """A call did not finish within its deadline. It is a TimeoutError too, so that an adapter can tell it
-    without importing the session."""
 
 
 class _State(Enum):

@@ -20,7 +20,8 @@ SHORTEST = RATE // 10
 class OpenAiTranscriber:
     """A Transcriber that sends each segment as a WAV."""
 
-    longest = None
+    longest = 13_000_000
+    """The service takes 25 MB; a sample is two bytes."""
 
     def __init__(
         self, service: Service, model: str = "whisper-1", language: str | None = None, prompt: str | None = None
