@@ -257,6 +257,8 @@ def test_an_error_as_json(tmp_path: Path) -> None:
 def test_the_environment_is_named(tmp_path: Path) -> None:
     env = environment(tmp_path, VOICELOOP_TURN_WAIT_S="long")
     assert refused("run", "--input", GO, home=tmp_path, env=env) == "VOICELOOP_TURN_WAIT_S: expected a number."
+    env = environment(tmp_path, VOICELOOP_CONFIG="mine.toml")
+    assert refused("run", "--input", GO, home=tmp_path, env=env) == "mine.toml: there is no such file."
 
 
 def test_a_base_install_says_what_to_add(tmp_path: Path) -> None:

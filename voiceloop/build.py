@@ -260,8 +260,9 @@ def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
 
     try:
         return Aec3(), True, ()
-    except ConfigError as exc:
-        return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {exc}",)
+    except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
+        reason = str(exc).rstrip(".")
+        return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
 
 
 def _handler(tools: Tools, given: object | None) -> Handler:
