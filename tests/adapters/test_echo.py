@@ -102,3 +102,27 @@ def test_resting_and_waking_lose_and_repeat_no_sample() -> None:
     worked = out[2 * RATE + lag : 4 * RATE].astype(float)
     shifts = [float(np.dot(worked, near[2 * RATE + s : 4 * RATE - lag + s].astype(float))) for s in range(-40, 41)]
     assert abs(int(np.argmax(shifts)) - 40) <= 2
+
+
+def noisy(pcm: Pcm, rms: float = 30.0) -> Pcm:
+    return np.clip(pcm + np.random.default_rng(2).normal(0, rms, pcm.size), -32768, 32767).astype(np.int16)
+
+
+def test_with_headphones_the_user_stays_over_the_reply() -> None:
+    far = recording("jfk.flac")
+    near = silence(far.size)
+    voice = recording("libri_533-1066-0007.flac")[: 5 * RATE]
+    near[4 * RATE : 4 * RATE + voice.size] = voice
+    canceller = Aec3()
+    run(canceller, noisy(silence(4 * RATE)), silence(4 * RATE))
+    out = run(canceller, noisy(near), far)
+    spoken = slice(4 * RATE, 4 * RATE + voice.size)
+    assert level_db(out[spoken]) == pytest.approx(level_db(noisy(near)[spoken]), abs=1)
+
+
+def test_when_the_headphones_come_off_the_echo_goes_away_again() -> None:
+    far = np.concatenate([recording("jfk.flac")] * 2)
+    mic = echo_of(far, 60 * RATE // 1000) // 2
+    mic[: 5 * RATE] = 0
+    out = run(Aec3(), noisy(mic), far)
+    assert level_db(out[10 * RATE :]) < level_db(noisy(mic)[10 * RATE :]) - 15

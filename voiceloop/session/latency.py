@@ -87,5 +87,7 @@ class Stopwatch:
         marks = self._replies.pop(reply, None)
         if marks is None:
             return None
-        steps = (marks.words, marks.text, marks.ready, marks.decided, marks.released, now)
+        ready = marks.ready or now
+        text = marks.text or ready  # a handler that failed gave none: what is heard is an apology of our own
+        steps = (marks.words, text, ready, marks.decided, marks.released, now)
         return Latency(marks.turn, reply, *(round((step - marks.ended) * 1000 / RATE) for step in steps))
