@@ -24,7 +24,7 @@ help:
 run:
 	@sh .ci/venv local
 	@sh .ci/need libportaudio2 || true
-	@exec .venv/bin/voiceloop run $(ARGS)
+	@.venv/bin/voiceloop run $(ARGS) || { code=$$?; [ $$code = 130 ] || exit $$code; }
 
 environment:
 	@sh .ci/need libportaudio2 espeak-ng pulseaudio pulseaudio-utils libasound2-plugins

@@ -213,3 +213,10 @@ def test_override() -> None:
     assert override(Config(), {}) == Config()
     with pytest.raises(ConfigError, match=r"command line: turn\.wait_s: expected a number <= 10\.0\."):
         override(Config(), {"turn.wait_s": 11.0})
+
+
+def test_a_shipped_configuration_by_its_bare_name(tmp_path: Path) -> None:
+    assert load_config("openai", {}).handler.name == "chat"
+    assert load_config("default", {}) == Config()
+    with pytest.raises(ConfigError, match="nosuch: there is no such file"):
+        load_config("nosuch", {})

@@ -106,6 +106,7 @@ class Assistant:
 
     def say(self, text: str) -> None:
         """Speaks a text as soon as the floor is free."""
+        _must_be_text(text)
         self._call(lambda session: session.say(text))
 
     def interrupt(self) -> None:
@@ -118,6 +119,7 @@ class Assistant:
 
     def respond(self, text: str) -> None:
         """Answers a text as if it had been said, for instance one that was typed."""
+        _must_be_text(text)
         self._call(lambda session: session.feed(events.Respond(text)))
 
     def __enter__(self) -> Assistant:
@@ -170,3 +172,8 @@ class Assistant:
             for kind, fn in reversed(self._callbacks):
                 if isinstance(event, kind):
                     stack.callback(fn, event)
+
+
+def _must_be_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"a text is wanted, not {type(text).__name__}")

@@ -218,8 +218,8 @@ def resampler(source_hz: int, target_hz: int) -> Resampler:
 
 
 def is_sound_file(name: str) -> bool:
-    """Whether `--input NAME` means a file rather than a device."""
-    return name.lower().endswith(_SOUND_FILES) or os.path.isfile(name)
+    """Whether `--input NAME` means a file rather than a device: it looks like one, or is there."""
+    return name.lower().endswith(_SOUND_FILES) or os.sep in name or os.path.exists(name)
 
 
 def _device(name: str | int) -> str | int | None:

@@ -113,6 +113,8 @@ def say(args: argparse.Namespace) -> int:
     text = sys.stdin.read() if args.text == "-" else args.text
     if not text.strip():
         raise ConfigError("there is nothing to say: give a text, or - to read it from standard input.")
+    if args.out and not args.out.lower().endswith(".wav"):
+        raise ConfigError(f"{args.out}: speech is written as WAV, so the name must end in .wav.")
     work = jobs.save(config, text, args.out) if args.out else jobs.say(config, text)
     spoken: list[float] = []
     _wait_for(_collect(work, spoken))
@@ -162,14 +164,13 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
     from voiceloop.screen import JsonLines, Screen
 
     with ExitStack() as stack:
-        screen = None if args.json else stack.enter_context(Screen())
+        # As fast as possible, time is not the clock's: its milliseconds would mean nothing.
+        real_time = port is None or not port.stepped
+        screen = None if args.json else stack.enter_context(Screen(latency=real_time))
         async with build.assemble(config, port=port) as assembled:
             notices = [*assembled.notices]
             if missing is not None:
-                notices.append(
-                    f"{missing} So here are three recordings of real people, through the same loop; "
-                    f"what it answers goes to {_DEMO_WAV}."
-                )
+                notices += [missing, "Meanwhile three recordings of real people, through the same loop:"]
             names = assembled.names
             if screen:
                 screen.note(
@@ -181,6 +182,9 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
                 else:
                     print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
             await _until_nobody_reads(assembled.parts, screen or JsonLines())
+        output = _DEMO_WAV if missing is not None else args.output
+        if screen and port is not None and output:
+            screen.note(f"What it said is in {output}.")
 
 
 async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> None:
@@ -251,10 +255,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="voiceloop",
         description="A real-time voice assistant loop: speak, pause, and it answers; interrupt, and it stops.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"voiceloop {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", metavar="FILE", help="TOML file; configs/default.toml shows every key")
+    common.add_argument(
+        "--config", metavar="FILE", help="a TOML file, or a shipped one: openai, local, kiosk (default shows every key)"
+    )
     common.add_argument("--offline", action="store_true", help="open no connection, use embedded engines only")
     common.add_argument("--json", action="store_true", help="JSON instead of text")
     common.add_argument("--stt", metavar="ENGINE", help="speech to text: moonshine, sherpa, openai, or a plug-in")
@@ -275,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     add("devices", devices)
     speak = add("say", say)
     speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
-    speak.add_argument("-o", "--out", metavar="FILE", help="a WAV file instead of the loudspeaker")
+    speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")
     listen = add("transcribe", transcribe)
     listen.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG ...")
     return parser

@@ -144,11 +144,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration from a TOML file (none: the defaults), overridden by `VOICELOOP_<SECTION>_<KEY>`.
 
-    `OPENAI_BASE_URL` fills `service.base_url` where nothing else does. environ: os.environ if None.
+    path: a file, or the bare name of one that is shipped: "openai", "local", "kiosk". environ: os.environ if None.
+    `OPENAI_BASE_URL` fills `service.base_url` where nothing else does.
     Raises ConfigError, with file or variable and key path.
     """
     environ = os.environ if environ is None else environ
-    data: dict[str, Any] = _read(Path(path)) if path is not None else {}
+    data: dict[str, Any] = _read(_shipped(Path(path))) if path is not None else {}
     where = str(path) if path is not None else "configuration"
     values = msgspec.to_builtins(_checked(_convert(data, where), where))
     for variable, value in sorted(environ.items()):
@@ -166,6 +167,15 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         section, _, name = key.rpartition(".")
         (values[section] if section else values)[name] = value
     return _checked(_convert(values, "command line"), "command line")
+
+
+def _shipped(path: Path) -> Path:
+    """The file itself, or the shipped one of that bare name: beside this module in a wheel, else in the checkout."""
+    if path.name != str(path) or path.suffix or path.exists():
+        return path
+    here = Path(__file__).parent
+    places = (here / "configs", here.parent / "configs")
+    return next((p for place in places if (p := place / f"{path}.toml").is_file()), path)
 
 
 def _read(path: Path) -> dict[str, Any]:

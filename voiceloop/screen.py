@@ -39,7 +39,8 @@ class Screen:
     The line is drawn by a thread of rich's own, so that the loop never waits for the terminal.
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, *, latency: bool = True) -> None:
+        self._latency = latency
         self._console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._state: ev.State | None = None
@@ -70,7 +71,7 @@ class Screen:
                 self._state = state
             case Ready():
                 self._state = "listening"
-                self.note("Listening. Ctrl-C ends it.")
+                self.note("Listening. Ctrl-C ends it." if self._live or self._latency else "Listening.")
             case ev.Heard(text=text):
                 self._line("you", text, "bold green")
             case ev.ReplySaid(reply=reply, text=text):
@@ -81,7 +82,7 @@ class Screen:
                 self.note("(I heard a sound, but no words.)")
             case ev.Notice(text=text):
                 self.note(text, "yellow")
-            case Latency():
+            case Latency() if self._latency:
                 self.note(_waterfall(event))
             case _:
                 pass
@@ -95,7 +96,7 @@ class Screen:
         bar = round(share * _METER)
         line = Text("  ")
         line.append("▮" * bar, style).append("▯" * (_METER - bar), "dim").append(f"  {name}", style)
-        if said := list(self._said.values()):  # a copy: this is the thread of rich
+        if self._state == "speaking" and (said := list(self._said.values())):  # a copy: this is the thread of rich
             room = self._console.width - line.cell_len - 3
             line.append("  " + _clean(" ".join(said[-1]))[-room:] if room > 0 else "", "dim cyan")
         line.no_wrap = True

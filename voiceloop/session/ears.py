@@ -56,7 +56,7 @@ class Ears:
         if not self._believed:
             mic = _MUTED
         self._tape.append(mic)
-        p = float(self._vad.probability(mic))
+        p = round(float(self._vad.probability(mic)), 3)
         if p >= _INTERESTING:
             self._attentive = _ATTENTION
         if self._attentive or self._frames % _SELDOM == 0:

@@ -226,7 +226,9 @@ class SoundDevicePort:
         """On the loop, after a block came or a stream ended."""
         self._tap.waking = False
         if self._tap.ended and not self._closed:
-            self._fail("The sound device was lost: connect it again, or start the sound server.")
+            self._fail(
+                "The sound device was lost: connect it again, or start the sound server, and start voiceloop again."
+            )
         self._arrived.set()
 
     def _watchdog(self, seen: tuple[int, int], silent_s: float) -> None:

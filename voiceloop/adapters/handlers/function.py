@@ -12,8 +12,10 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
 from types import AsyncGeneratorType, GeneratorType
 from typing import TypeVar, cast
 
@@ -116,9 +118,9 @@ class FunctionHandler:
             yield
         except VoiceloopError:
             raise
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise ProviderError(
-                f"The handler {self._name!r} raised {type(exc).__name__}: see the log for where.", stage="handler"
+                f"The handler {self._name!r} raised {type(exc).__name__}{_place(exc)}.", stage="handler"
             ) from exc
 
     @contextmanager
@@ -207,12 +209,22 @@ def handler_of(thing: object, runner: Runner, timeout_s: float = 30.0) -> Handle
     raise ConfigError(f"A handler must be a function or have a method `reply`; this is {type(thing).__name__}.")
 
 
+def _place(exc: BaseException) -> str:
+    """Where in the handler's own code; its message may quote what was said, so that is left out."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    here = Path(__file__).parents[2]
+    own = [frame for frame in frames if here not in Path(frame.filename).parents]
+    return f" in {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
+
+
 def load(path: str) -> object:
     """What "module:attribute" names, to be given to `handler_of`. Imports it, with the working directory on sys.path
     as `python -m` has it. Raises ConfigError."""
     module_name, colon, attribute = path.partition(":")
     if not colon or not module_name or not attribute:
         raise ConfigError(f"The handler {path!r} must be written as module:function, for instance my_bot:answer.")
+    if module_name.endswith(".py"):
+        raise ConfigError(f"A handler is named without .py: write {module_name.removesuffix('.py')}:{attribute}.")
     if (here := os.getcwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:

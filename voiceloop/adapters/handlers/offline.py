@@ -69,15 +69,22 @@ class OfflineHandler:
         for pattern, skill in _COURTESIES:
             if match := pattern.search(plain):
                 return skill(self, match, turn)
-        return f"I heard: {turn.text.strip().rstrip('.!?')}. That is beyond me, but you can {_ability(turn)}."
+        return f"I heard: {_sentence(turn.text)} That is beyond me, but you can {_ability(turn)}."
 
 
 def _plain(text: str) -> str:
     """Lower case, one space, no punctuation but what numbers need, no words that only fill."""
     text = text.lower().replace("\u2019", "'").replace("'", "")
+    text = re.sub(r"\bto-(?=day|morrow|night)", "to", text)  # as Moonshine spells them
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     text = re.sub(r"[^\w\s.%+*/:-]|\.(?!\d)|(?<=[a-z])-(?=[a-z])", " ", text)
     return re.sub(r"^(?:(?:um|uh|er|so|well|okay|ok|please|and) )+| please$", "", " ".join(text.split()))
+
+
+def _sentence(text: str) -> str:
+    """With one sign at its end: a question stays a question."""
+    bare = text.strip().rstrip(" ,.;:!?-")
+    return f"{bare}{'?' if text.rstrip(' .').endswith('?') else '.'}"
 
 
 def _ability(turn: TurnView) -> str:
@@ -140,7 +147,8 @@ def _heard(handler: OfflineHandler, match: re.Match[str], turn: TurnView) -> str
 def _parrot(handler: OfflineHandler, match: re.Match[str], turn: TurnView) -> str:
     # From the transcript itself, which still has its capitals and commas.
     words = re.split(r"(?i)\b(?:repeat after me|repeat the words|say|repeat)\b[\s,.:;-]*", turn.text, maxsplit=1)[-1]
-    return words.strip(" \"'") or "What shall I repeat?"
+    words = words.strip(" \"'")
+    return words[:1].upper() + words[1:] if words else "What shall I repeat?"
 
 
 def _help(handler: OfflineHandler, match: re.Match[str], turn: TurnView) -> str:
