@@ -122,13 +122,12 @@ class Tape:
         if end <= start:
             return silence(0)
         found: list[Pcm] = []
-        at = self.end
-        for piece in reversed(self._pieces):
+        newest_first, at = reversed(self._pieces), self.end
+        while at > start:
+            piece = next(newest_first)
             at -= piece.size
             if at < end:
                 found.append(piece[max(0, start - at) : end - at])
-            if at <= start:
-                break
         return np.concatenate(found[::-1])
 
 
