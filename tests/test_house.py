@@ -158,7 +158,7 @@ def may_import(module: str, target: str) -> bool:
     if target == "voiceloop.__version__":
         return here != "core"
     if here == there == "adapters":
-        shared = target.startswith("voiceloop.adapters.http")
+        shared = target.startswith(("voiceloop.adapters.http", "voiceloop.adapters.local"))
         return shared or (module.rpartition(".")[0] == target.rpartition(".")[0] != "voiceloop.adapters")
     return there in ROOMS[here]
 

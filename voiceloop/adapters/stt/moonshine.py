@@ -10,8 +10,7 @@ import importlib.util
 import math
 import re
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -19,8 +18,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.local import engine_errors, onnx_options
 from voiceloop.core.audio import RATE, Pcm, to_float
-from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, VoiceloopError
+from voiceloop.errors import ConfigError
 from voiceloop.ports import Runner, Transcript
 
 LONGEST = 20 * RATE
@@ -109,7 +109,7 @@ class Moonshine:
     async def _run(self, audio: NDArray[np.float32]) -> Transcript:
         abandoned = threading.Event()
         try:
-            with _errors():
+            with engine_errors("Moonshine", "stt"):
                 return await self._runner.call(
                     lambda: self._load().transcribe(audio, abandoned.is_set), timeout_s=self._timeout_s
                 )
@@ -249,24 +249,4 @@ def _find() -> tuple[Any, Path]:
 
 
 def _open(ort: Any, model: Path) -> _Session:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return cast("_Session", ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]))
-
-
-@contextmanager
-def _errors() -> Generator[None, None, None]:
-    """What goes wrong inside, as the errors of the port."""
-    try:
-        yield
-    except (ConfigError, ProviderError):
-        raise
-    except TimeoutError as exc:
-        raise ProviderTimeout("Moonshine did not finish a segment in time", stage="stt", retryable=True) from exc
-    except VoiceloopError as exc:
-        raise ProviderError(f"Moonshine cannot listen now: {exc}", stage="stt", retryable=True) from exc
-    except Exception as exc:
-        raise ProviderError(f"Moonshine failed on this segment ({type(exc).__name__})", stage="stt") from exc
+    return cast("_Session", ort.InferenceSession(str(model), onnx_options(ort), providers=["CPUExecutionProvider"]))

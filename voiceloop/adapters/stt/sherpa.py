@@ -6,8 +6,7 @@ import importlib
 import mmap
 import re
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +14,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.local import engine_errors
 from voiceloop.core.audio import RATE, Pcm, silence, to_float
-from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, VoiceloopError
+from voiceloop.errors import ConfigError
 from voiceloop.ports import Runner, Transcript
 
 LONGEST = 20 * RATE
@@ -111,7 +111,7 @@ class Sherpa:
         self._recognizer = None
 
     async def _run(self, audio: NDArray[np.float32]) -> Transcript:
-        with _errors():
+        with engine_errors("sherpa-onnx", "stt"):
             return await self._runner.call(lambda: self._transcribe(audio), timeout_s=self._timeout_s)
 
     def _transcribe(self, audio: NDArray[np.float32]) -> Transcript:
@@ -224,18 +224,3 @@ def metadata(model: Path, key: str) -> str | None:
         start = at + len(needle)
         size = data[start]
         return data[start + 1 : start + 1 + size].decode("utf-8", "replace")
-
-
-@contextmanager
-def _errors() -> Generator[None, None, None]:
-    """What goes wrong inside, as the errors of the port."""
-    try:
-        yield
-    except (ConfigError, ProviderError):
-        raise
-    except TimeoutError as exc:
-        raise ProviderTimeout("sherpa-onnx did not finish a segment in time", stage="stt", retryable=True) from exc
-    except VoiceloopError as exc:
-        raise ProviderError(f"sherpa-onnx cannot listen now: {exc}", stage="stt", retryable=True) from exc
-    except Exception as exc:
-        raise ProviderError(f"sherpa-onnx failed on this segment ({type(exc).__name__})", stage="stt") from exc

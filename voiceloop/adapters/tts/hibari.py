@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.local import engine_errors
 from voiceloop.adapters.tts.trim import Trimmer
 from voiceloop.core.audio import Pcm, to_pcm
-from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, VoiceloopError
+from voiceloop.errors import ConfigError
 from voiceloop.ports import Runner
 
 RATE = 24_000
@@ -50,7 +51,7 @@ class Hibari:
 
         Raises ConfigError if the package is missing, else ProviderError.
         """
-        with _errors():
+        with engine_errors("hibari", "tts"):
             await self._runner.call(lambda: list(self._speak("Warm up.")), timeout_s=self._timeout_s)
 
     async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
@@ -59,7 +60,7 @@ class Hibari:
         Raises ProviderError. May be cancelled: a sentence under way is finished by its thread and dropped.
         """
         trimmer = Trimmer(RATE)
-        with _errors():
+        with engine_errors("hibari", "tts"):
             async with aclosing(self._runner.stream(lambda: self._speak(text), timeout_s=self._timeout_s)) as sentences:
                 async for sentence in sentences:
                     if (pcm := trimmer.feed(sentence)).size:
@@ -91,18 +92,3 @@ class Hibari:
                 _ = voice.g2p
                 self._voice = voice
             return self._voice
-
-
-@contextmanager
-def _errors() -> Generator[None, None, None]:
-    """What goes wrong inside, as the errors of the port."""
-    try:
-        yield
-    except (ConfigError, ProviderError):
-        raise
-    except TimeoutError as exc:
-        raise ProviderTimeout("hibari did not finish a sentence in time", stage="tts", retryable=True) from exc
-    except VoiceloopError as exc:
-        raise ProviderError(f"hibari cannot speak now: {exc}", stage="tts", retryable=True) from exc
-    except Exception as exc:
-        raise ProviderError(f"hibari failed on this text ({type(exc).__name__})", stage="tts") from exc

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.local import onnx_options
 from voiceloop.core.audio import FRAME, Pcm
 from voiceloop.errors import ConfigError
 
@@ -115,12 +116,8 @@ def _open_session() -> _Session:
         ort = None
     if ort is None or spec is None or spec.origin is None:
         raise ConfigError("the Silero VAD is not installed; run: pip install 'voiceloop[local]'")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options = onnx_options(ort)
     # EXTENDED measured 5 % cheaper than ALL, whose layout changes do not pay for such small convolutions.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     model = Path(spec.origin).parent / "data" / _MODEL
     return cast("_Session", ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]))
