@@ -22,7 +22,7 @@ Ending = Literal["completed", "interrupted", "withdrawn", "failed", "empty"]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One microphone frame: n samples, probability of speech 0..1, level in dBFS (in a quiet room up to 0.1 s old)."""
+    """One microphone frame: n samples, probability of speech 0..1, level in dBFS (in a quiet room up to 0.2 s old)."""
 
     n: int
     p: float

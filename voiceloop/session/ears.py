@@ -15,8 +15,8 @@ _INTERESTING = 0.05
 
 _ATTENTION = 150
 
-_SELDOM = 5
-"""Otherwise the level is measured every so many frames, which is what a meter needs: it is a third of the cost of a
+_SELDOM = 10
+"""Otherwise the level is measured every so many frames (0.2 s), enough for a meter: it is a third of the cost of a
 quiet frame."""
 
 
