@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ from voiceloop.session.runs import Runs
 
 _EARLY = 64
 """Inputs that wait while the session does not listen yet."""
+
+
+log = logging.getLogger("voiceloop.session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,9 @@ class Session:
             raise first from first.__cause__
         finally:
             life.closed = True
+            lost, late = port.xruns
+            if lost or late or self.lost:
+                log.info("sound: %d blocks lost, %d late, %d samples not fetched in time", lost, late, self.lost)
             await port.close()
 
     def close(self) -> None:
