@@ -193,10 +193,10 @@ def test_every_default_of_the_policy_is_that_of_the_configuration() -> None:
 
 
 def test_the_policy_follows_the_configuration() -> None:
-    config = configured(turn__wait_s=1.0, turn__max_s=9.0, vad__on=0.7, phrases__moment="Wait.", turn__barge_in="flush")
+    config = configured(turn__wait_s=1.0, turn__max_s=9.0, vad__on=0.7, phrases__moment="Wait.", turn__barge_in="stop")
     policy = build.policy(config)
     assert (policy.wait, policy.max_turn, policy.on, policy.moment) == (RATE, 9 * RATE, 0.7, "Wait.")
-    assert (policy.barge_in, build.policy(config, barge_in=False).barge_in) == ("flush", "off")
+    assert (policy.barge_in, build.policy(config, barge_in=False).barge_in) == ("stop", "ignore")
     changed = build.policy(
         configured(turn__pause_s=0.2, turn__onset_s=0.1, turn__pre_roll_s=0.5, turn__min_speech_s=0.3)
     )
@@ -209,7 +209,7 @@ def test_every_turn_key_reaches_the_policy() -> None:
     """A key that nobody reads would be a lie in configs/default.toml."""
     other = {
         "wait_s": 1.0, "pause_s": 0.2, "onset_s": 0.1, "pre_roll_s": 0.5, "min_speech_s": 0.3, "max_s": 9.0,
-        "run_ahead": "none", "tries": 3, "barge_in": "off", "slow_after_s": 1.0,
+        "run_ahead": "none", "tries": 3, "barge_in": "ignore", "slow_after_s": 1.0,
     }  # fmt: skip
     assert set(other) == set(msgspec.to_builtins(Config().turn))
     for key, value in other.items():

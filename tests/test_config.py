@@ -86,7 +86,10 @@ def test_no_file_gives_the_defaults() -> None:
         ("[turn]\nwait_s = 0", "FILE: turn.wait_s: expected a number >= 0.1."),
         ("[turn]\nwait_s = nan", "FILE: turn.wait_s: expected a number >= 0.1."),
         ("[turn]\nmax_s = inf", "FILE: turn.max_s: expected a number <= 600.0."),
-        ("[turn]\nbarge_in = 'no'", "FILE: turn.barge_in: invalid enum value 'no'. Known: 'hold', 'flush', 'off'."),
+        (
+            "[turn]\nbarge_in = 'no'",
+            "FILE: turn.barge_in: invalid enum value 'no'. Known: 'stop', 'pause', 'finish_sentence', 'finish_reply', 'ignore'.",
+        ),
         ("[turn]\nwait_s = 0.2\npause_s = 0.3", "FILE: turn.pause_s must not be longer than turn.wait_s."),
         ("[vad]\non = 0.2", "FILE: vad.off must not be above vad.on."),
         ("[turn\n", "FILE: it is not valid TOML: "),
@@ -145,7 +148,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         "VOICELOOP_AUDIO_OUTPUT": "desk lamp",
         "VOICELOOP_TURN_WAIT_S": "0.8",
         "VOICELOOP_TURN_TRIES": "2",
-        "VOICELOOP_TURN_BARGE_IN": "off",
+        "VOICELOOP_TURN_BARGE_IN": "ignore",
         "VOICELOOP_SERVICE_API_KEY_ENV": "MY_KEY",
         "VOICELOOP_PHRASES_SORRY_STT": "",
         "VOICELOOP_STT_OPTIONS": '{"beam": 4}',
@@ -155,7 +158,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     config = load_config(path, environ)
     assert config.offline
     assert (config.audio.input, config.audio.output) == (3, "desk lamp")
-    assert (config.turn.wait_s, config.turn.tries, config.turn.barge_in, config.turn.max_s) == (0.8, 2, "off", 9.0)
+    assert (config.turn.wait_s, config.turn.tries, config.turn.barge_in, config.turn.max_s) == (0.8, 2, "ignore", 9.0)
     assert config.service.api_key_env == "MY_KEY"
     assert config.phrases.sorry_stt == ""
     assert config.stt.options == {"beam": 4}
@@ -175,7 +178,11 @@ def test_every_key_can_be_set_by_a_variable() -> None:
         ("TURN_WAIT_S", "99", "expected a number <= 10.0."),
         ("TURN_TRIES", "1.5", "expected a whole number."),
         ("OFFLINE", "perhaps", "expected true or false."),
-        ("TURN_BARGE_IN", "no", "invalid enum value 'no'. Known: 'hold', 'flush', 'off'."),
+        (
+            "TURN_BARGE_IN",
+            "no",
+            "invalid enum value 'no'. Known: 'stop', 'pause', 'finish_sentence', 'finish_reply', 'ignore'.",
+        ),
         ("STT_OPTIONS", "{", 'expected JSON, as in {"key": 1}.'),
         ("STT_OPTIONS", "[1]", "expected a section, got a list."),
         ("TURN", "1", "there is no such key. Variables are named VOICELOOP_<SECTION>_<KEY>."),

@@ -67,7 +67,7 @@ class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     max_s: Annotated[float, Meta(ge=2.0, le=600.0)] = 60.0
     run_ahead: Literal["none", "stt", "handler", "speech"] = "speech"
     tries: Count = 8
-    barge_in: Literal["hold", "flush", "off"] = "hold"
+    barge_in: Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"] = "pause"
     slow_after_s: Seconds = 5.0
 
 

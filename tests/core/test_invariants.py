@@ -27,8 +27,8 @@ BRISK = Policy(max_turn=ticks(2), slow_after=ticks(1), max_reply_chars=300, max_
 POLICIES = (
     BRISK,
     Policy(),
-    replace(BRISK, barge_in="flush", run_ahead="none", ahead=0),
-    replace(BRISK, barge_in="off", run_ahead="handler", moment=""),
+    replace(BRISK, barge_in="stop", run_ahead="none", ahead=0),
+    replace(BRISK, barge_in="ignore", run_ahead="handler", moment=""),
     replace(BRISK, run_ahead="stt", wait=ticks(0.3), pre_roll=0, ahead=3),
     replace(BRISK, tries=1, wait=ticks(0.06), pause=ticks(0.2), min_speech=ticks(0.4), on=0.7),
 )

@@ -361,14 +361,14 @@ def test_what_was_heard_stands_before_the_words_that_stopped_it(world) -> None:
 
 
 def test_flush_stops_at_the_first_sound(world) -> None:
-    it = world(Policy(barge_in="flush"))
+    it = world(Policy(barge_in="stop"))
     it.ask(seconds=4)
     out = it.speak(0.06)
     assert kinds(out) == ["SpeechStarted", "Hush", "StateChanged", "ReplyEnded"]
 
 
 def test_off_hears_nothing_until_a_while_after_the_reply(world) -> None:
-    it = world(Policy(barge_in="off"))
+    it = world(Policy(barge_in="ignore"))
     it.ask(seconds=2)
     assert it.speak(1.5) == []
     out = it.speak(0.44)
@@ -377,7 +377,7 @@ def test_off_hears_nothing_until_a_while_after_the_reply(world) -> None:
 
 
 def test_off_closes_a_segment_that_went_on_when_the_reply_began(world) -> None:
-    it = world(Policy(barge_in="off", max_turn=ticks(2)))
+    it = world(Policy(barge_in="ignore", max_turn=ticks(2)))
     it.speak(2.2)
     it.words("and so on")
     it.text("Yes.")

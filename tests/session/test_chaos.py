@@ -94,8 +94,8 @@ COMMANDS = {
     "unmute": ev.Mute(False),
     "typed": ev.Respond("typed"),
     "aside": ev.Respond("aside", out_of_band=True),
-    "flush": ev.Configure(Policy(barge_in="flush", max_turn=ticks(3))),
-    "off": ev.Configure(Policy(barge_in="off", run_ahead="none")),
+    "flush": ev.Configure(Policy(barge_in="stop", max_turn=ticks(3))),
+    "off": ev.Configure(Policy(barge_in="ignore", run_ahead="none")),
 }
 
 people = st.lists(st.sampled_from([0.06, 0.3, 1.0, 4.0, -0.2, -0.5, -1.0, -2.0, -6.0]), min_size=1, max_size=12)

@@ -285,11 +285,11 @@ async def test_flush_and_off() -> None:
     mic = (-0.5, 1.0, -2.0, 0.5, -8.0)
     stt = ["hello", "", ""]
     flush = await Talk(
-        *mic, stt=FakeTranscriber(stt), handler=FakeHandler({"hello": LONG}), policy=Policy(barge_in="flush")
+        *mic, stt=FakeTranscriber(stt), handler=FakeHandler({"hello": LONG}), policy=Policy(barge_in="stop")
     ).run()
     assert [ending for ending, _ in flush.endings] == ["interrupted"]
     off = await Talk(
-        *mic, stt=FakeTranscriber(stt), handler=FakeHandler({"hello": LONG}), policy=Policy(barge_in="off")
+        *mic, stt=FakeTranscriber(stt), handler=FakeHandler({"hello": LONG}), policy=Policy(barge_in="ignore")
     ).run()
     assert off.endings == [("completed", LONG)]
     assert len(off.of(ev.SpeechStarted)) == 1

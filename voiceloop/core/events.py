@@ -7,12 +7,16 @@ that is no longer wanted are dropped in one place (work.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import BargeIn, Policy
 
 State = Literal["listening", "hearing", "thinking", "speaking", "paused"]
+Sense = Literal["words", "none", "backchannel", "wait", "stop", "invented"]
+"""What kind of words they are, by the word lists (lexicon.py). none: there are none. backchannel: "mm-hm", "yeah".
+wait, stop: a command to be silent; `stop` is obeyed without asking a handler. invented: what recognizers make of
+noise."""
 Stage = Literal["stt", "handler", "tts"]
 Ending = Literal["completed", "interrupted", "withdrawn", "failed", "empty"]
 
@@ -31,10 +35,44 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Transcribed:
-    """The words of a segment; empty if there are none."""
+    """The words of a segment; empty if there are none.
+
+    finished: probability that the speaker has nothing to add, from the evidence that follows (evidence.py); None if
+    nothing is known. p_stop, p_comma, logprob: the recognizer's own doubt, as in `ports.Transcript`. wording: log-odds
+    of the word table. tail_db: level of the last 300 ms against the segment.
+    """
 
     run: int
     text: str
+    sense: Sense = "words"
+    finished: float | None = None
+    p_stop: float | None = None
+    p_comma: float | None = None
+    logprob: float | None = None
+    wording: float | None = None
+    tail_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The end-of-turn model's probability that the speaker has finished."""
+
+    run: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerState:
+    """What a handler says beside its text.
+
+    key: `tool` (value: its name, or "" when it is done), `expect` (what the next turn will hold: `digits:10`, `yes_no`,
+    `spelling`, `free`), `sure` (value `now`: the turn is not to be reopened), `barge_in` (how this reply may be
+    interrupted).
+    """
+
+    run: int
+    key: Literal["tool", "expect", "sure", "barge_in"]
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +132,14 @@ class Tick:
 class Say:
     """Speak a text without a turn, when the floor is free.
 
-    reply: the host's own id, below zero and below every one before it.
+    reply: the host's own id, below zero and below every one before it. barge_in: how it may be interrupted, None: as
+    the policy says. expect: what the next turn will hold, as in `HandlerState`.
     """
 
     reply: int
     text: str
+    barge_in: BargeIn | None = None
+    expect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +181,7 @@ class Close:
 
 Command = Say | Respond | Interrupt | Mute | Commit | Configure | Close
 
-Result = Transcribed | ReplyText | Prepared | Failed
+Result = Transcribed | Scored | ReplyText | HandlerState | Prepared | Failed
 
 Report = Played | Flushed | Tick
 
@@ -152,12 +193,28 @@ Input = Voice | Result | Report | Command
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Find the words of microphone samples [start, end). [context, start) is pre-roll: heard, but not counted."""
+    """Find the words of microphone samples [start, end). [context, start) is pre-roll: heard, but not counted.
+
+    expect: what the turn is expected to hold. probe: a look at the words while the person still speaks.
+    """
 
     run: int
     turn: int
     rev: int
     context: int
+    start: int
+    end: int
+    expect: str = ""
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Ask the end-of-turn model about microphone samples [start, end)."""
+
+    run: int
+    turn: int
+    rev: int
     start: int
     end: int
 
@@ -218,6 +275,20 @@ class Resume:
     """Go on from the sample of `Hold`."""
 
     reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Volume of everything played from now on, 0..1, times that of the session."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The session is to end. reason: `idle`."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +361,56 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Reopened:
+    """The person went on `after` ticks after the decision: the turn was not finished, its reply is withdrawn.
+
+    A mistake repaired, and not an interruption.
+    """
+
+    turn: int
+    rev: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sure:
+    """The turn can no longer be reopened: side effects may happen."""
+
+    turn: int
+    rev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What ran ahead in vain for a turn that is over. tries: how often its words were looked for.
+
+    stt_s: seconds of sound transcribed and thrown away. chars: of handlers' text. speech: samples synthesized.
+    """
+
+    turn: int
+    tries: int
+    stt_s: float
+    chars: int
+    speech: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Why something was decided: one for each decision, with its inputs and thresholds.
+
+    what: `started`, `waiting`, `ended`, `reopened`, `paused`, `resumed`, `stopped`, `ignored`, `dropped`, `kept`.
+    because: the reason, a short key. facts: numbers and keys that it was decided from; seconds end in `_s`, levels in
+    `_db`. No spoken word is among them.
+    """
+
+    what: str
+    because: str
+    turn: int | None = None
+    reply: int | None = None
+    facts: dict[str, float | str | None] = field(default_factory=lambda: dict[str, float | str | None]())
+
+
+@dataclass(frozen=True, slots=True)
 class TurnDropped:
     """A decided turn gets no reply."""
 
@@ -354,6 +475,10 @@ News = (
     | SpeechRejected
     | Decided
     | Heard
+    | Reopened
+    | Sure
+    | Spent
+    | Trace
     | TurnDropped
     | ReplyStarted
     | ReplySaid
@@ -363,4 +488,20 @@ News = (
     | Notice
 )
 
-Action = Transcribe | Answer | Synthesize | Drop | Forget | Release | Hold | Resume | Hush | Listen | Wake | News
+Action = (
+    Transcribe
+    | Score
+    | Answer
+    | Synthesize
+    | Drop
+    | Forget
+    | Release
+    | Hold
+    | Resume
+    | Gain
+    | Hush
+    | Listen
+    | Wake
+    | End
+    | News
+)

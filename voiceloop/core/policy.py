@@ -11,7 +11,10 @@ from typing import Literal
 from voiceloop.core.audio import ticks
 
 RunAhead = Literal["none", "stt", "handler", "speech"]
-BargeIn = Literal["hold", "flush", "off"]
+BargeIn = Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"]
+"""What a voice over a reply does. stop: ends it at once. pause: holds it until it is known what the voice says.
+finish_sentence, finish_reply: what is said is judged meanwhile, and ends the reply after its sentence, or not at all.
+ignore: the microphone is not believed until it is over."""
 
 _REACH: dict[RunAhead, int] = {"none": 0, "stt": 1, "handler": 2, "speech": 3}
 
@@ -24,8 +27,8 @@ class Policy:
     max_turn: longest segment; min_speech: voiced time below which a segment is rejected.
     guard, guard_most: how recent a doubtful frame delays the end of a turn, and for how long at most.
     run_ahead: how far work may run before the turn is decided; tries: how often per turn.
-    barge_in: what speech over a reply does: `hold` it until there are words, `flush` it at once, or nothing.
-    deaf_tail: with barge-in off, how long after a reply the microphone is still not believed.
+    barge_in: what speech over a reply does: see `BargeIn`.
+    deaf_tail: with barge_in `ignore`, how long after a reply the microphone is still not believed.
     ahead: clauses synthesized beyond the one that plays. max_says: announcements that may wait.
     max_reply_chars: longest text of a reply; the rest is dropped.
     slow_after: thinking time after which `moment` is said; "" says nothing.
@@ -44,7 +47,7 @@ class Policy:
     guard_most: int = ticks(0.1)
     run_ahead: RunAhead = "speech"
     tries: int = 8
-    barge_in: BargeIn = "hold"
+    barge_in: BargeIn = "pause"
     deaf_tail: int = ticks(0.25)
     ahead: int = 1
     max_says: int = 16

@@ -41,8 +41,8 @@ def barge_in(m: Machines) -> None:
     newer = [draft for draft in m.work.drafts if draft.turn not in reply.past]
     if any(draft.text for draft in newer):
         stop(m, reply)
-    elif m.hearing.speaking and reply.state == "playing" and reply.policy.barge_in != "off":
-        if reply.policy.barge_in == "flush":
+    elif m.hearing.speaking and reply.state == "playing" and reply.policy.barge_in != "ignore":
+        if reply.policy.barge_in == "stop":
             stop(m, reply)
         else:
             reply.state = "paused"

@@ -97,7 +97,7 @@ class Turns:
 
     def _listen(self, frame: ev.Voice) -> Sequence[Fact]:
         reply = self._m.floor.audible
-        return self._m.hearing.voice(frame, deaf=reply is not None and reply.policy.barge_in == "off")
+        return self._m.hearing.voice(frame, deaf=reply is not None and reply.policy.barge_in == "ignore")
 
     def _route(self, event: ev.Result | ev.Report | ev.Command) -> None:
         m = self._m
