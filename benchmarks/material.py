@@ -245,13 +245,23 @@ def gaps(recording: Recording, listen: Listen) -> tuple[Gap, ...]:
         if not both:
             continue
         score, k = max(both)
-        gap = Gap(a, b, k, recording.marks.get(k, ""))
+        gap = Gap(*_widened(recording, a, b), k, recording.marks.get(k, ""))
         if k not in found or (score, b - a) > (found[k][0], found[k][1].end - found[k][1].start):
             found[k] = score, gap
     in_time = [gap for _, gap in sorted(found.values(), key=lambda pair: pair[1].start)]
     while bad := [g for g, h in pairwise(in_time) if g.words > h.words]:
         in_time = [gap for gap in in_time if gap not in bad]
     return tuple(in_time)
+
+
+def _widened(recording: Recording, a: int, b: int) -> tuple[int, int]:
+    """With all around it that is no speech: a pause may hold a breath, and the dip is only before or behind it."""
+    a, b = a // STEP, b // STEP
+    while a > 0 and not recording.speech[a - 1]:
+        a -= 1
+    while b < recording.speech.size and not recording.speech[b]:
+        b += 1
+    return a * STEP, b * STEP
 
 
 def _heard(listen: Listen, pcm: Pcm, *, before: int = 0, behind: int = 0) -> list[str]:

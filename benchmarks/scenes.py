@@ -14,11 +14,12 @@ from material import Gap, Recording, Signal, laid, room_tone
 from sounds import Sound, louder, noises, spoken
 from vad import music, pink, white
 
-from voiceloop.core.audio import RATE, Pcm, silence, ticks, to_pcm
+from voiceloop.core.audio import RATE, Pcm, ticks, to_pcm
 
 LEAD = ticks(0.6)
 LONGEST = ticks(12)
 PAUSES_MS = (600, 800, 1200)
+RARER_MS = (300, 2000)
 SHORTENED = ticks(0.25)
 """In a scene about one pause, the others are cut down to this, so that a cut-off belongs to it."""
 
@@ -101,12 +102,12 @@ def whole(recordings: Sequence[Recording], seed: int) -> Iterator[Scene]:
             yield _scene(name, "end", [tag], r, [r.pcm[a:b]], seed, pauses=pauses, finished=complete)
 
 
-def paused(recordings: Sequence[Recording], seed: int, lengths_ms: Sequence[int] = PAUSES_MS) -> Iterator[Scene]:
-    """Each gap between words, drawn out to each length."""
+def paused(recordings: Sequence[Recording], seed: int) -> Iterator[Scene]:
+    """Each gap between words, drawn out to each of PAUSES_MS; every third also to each of RARER_MS."""
     for r in recordings:
-        for gap in r.gaps:
+        for n, gap in enumerate(r.gaps):
             a, b, complete = _window(r, gap)
-            for ms in lengths_ms:
+            for ms in (*PAUSES_MS, *(RARER_MS if n % 3 == 0 else ())):
                 yield _paused(r, gap, a, b, complete, ms, seed)
 
 
@@ -158,7 +159,7 @@ def _gaps_and_lengths(r: Recording, gap: Gap, a: int, b: int, length: int) -> li
 def noisy(recordings: Sequence[Recording], seed: int, snrs_db: Sequence[int] = (20, 10, 5)) -> Iterator[Scene]:
     """Each recording in steady noise of four kinds, from before its first word to the end of the scene."""
     kinds: dict[str, Callable[[int, np.random.Generator], Signal]] = {"white": white, "pink": pink, "music": music}
-    for i, r in enumerate(recordings):
+    for r in recordings:
         for kind in (*kinds, "babble"):
             for snr in snrs_db:
                 name = f"{r.name}:{kind}:{snr}"
@@ -168,7 +169,6 @@ def noisy(recordings: Sequence[Recording], seed: int, snrs_db: Sequence[int] = (
                 others = [o for o in recordings if o.speaker != r.speaker] or list(recordings)
                 noise = kinds[kind](n, rng) if kind in kinds else babble(others, n, rng)
                 yield _mixed(plain, r, noise, snr)
-        del i
 
 
 def babble(recordings: Sequence[Recording], n: int, rng: np.random.Generator) -> Signal:
@@ -202,6 +202,7 @@ def _mixed(scene: Scene, r: Recording, noise: Signal, snr_db: float) -> Scene:
 def over(recordings: Sequence[Recording], half: str, each: int, seed: int) -> Iterator[Scene]:
     """A question, a long reply, and something over it: people, synthetic words, noises."""
     questions = [r for r in recordings if r.complete and ticks(1.2) < r.end - r.start < ticks(4)]
+    questions = [r for r in questions if all(b - a <= SHORTENED for a, b in natural_pauses(r, r.start, r.end))]
     if not questions:
         return
     rng = rng_of(seed, "over")
@@ -225,7 +226,7 @@ def _people(recordings: Sequence[Recording], rng: np.random.Generator) -> Iterat
         for n, (a, b, _) in enumerate(sentences(r)):
             ends = [g.start for g in r.gaps if a + ticks(0.6) <= g.start <= a + ticks(3)]
             ends += [b] if ticks(0.6) <= b - a <= ticks(3) else []
-            for end in sorted({int(e) for e in rng.permutation(ends)[:2]}):
+            for end in sorted({int(e) for e in rng.permutation(ends)[:3]}):
                 pcm = louder(r.pcm[a:end], float(rng.uniform(-28, -18)))
                 label = f"{r.name}/{n}/{(end - a) * 1000 // RATE}"
-                yield Sound(label, "sentence", np.concatenate((pcm, silence(0))))
+                yield Sound(label, "sentence", pcm)

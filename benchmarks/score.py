@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from stage import Piece, Take
@@ -97,7 +97,7 @@ def _judge_over(take: Take, common: Result) -> Result:
     under = [p for p in take.pieces if onset is not None and p.at <= onset < p.at + p.pcm.size]
     if onset is None or not under:
         why = "no reply" if onset is None else "silent before the sound began"
-        return _with(common, right=False, verdict=why)
+        return replace(common, right=False, verdict=why)
     reply = under[0].reply
     rest = [p for p in take.pieces if p.reply == reply and p.at >= under[0].at]
     stop = contiguous(rest)
@@ -116,13 +116,7 @@ def _judge_over(take: Take, common: Result) -> Result:
         verdict = "stopped" if ending in ("interrupted", "withdrawn") else ending
     right = whole if take.scene.goes_on else ending in ("interrupted", "withdrawn")
     hold = ms(stop - onset) if paused else None
-    return _with(common, hold_ms=hold, judged_ms=judged, right=right, verdict=verdict)
-
-
-def _with(result: Result, **more: object) -> Result:
-    from dataclasses import replace
-
-    return replace(result, **more)  # pyright: ignore
+    return replace(common, hold_ms=hold, judged_ms=judged, right=right, verdict=verdict)
 
 
 def contiguous(pieces: Sequence[Piece]) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from engines import Handler, Recall, Recognizer, Synthesizer, Transcriber, silero_engine, voice
@@ -22,7 +21,6 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, seconds, silence, ticks
 from voiceloop.core.policy import Policy
 from voiceloop.ports import Capture, Progress, Vad
-from voiceloop.ports import Transcriber as Hears
 from voiceloop.session.session import Session
 from voiceloop.testing import FakeResampler, VirtualLoop
 
@@ -138,7 +136,7 @@ class Port:
             if rest.size:
                 speaker.queue.appendleft((reply, rest))
             first = speaker.taken.get(reply, 0)
-            if self.over_at is None and self.scene.over is not None:
+            if self.over_at is None and self.scene.over is not None and at >= self.scene.end:
                 self.over_at = at + self.scene.over_after
             speaker.pieces.append(Piece(at + FRAME - n, reply, first, piece))
             speaker.taken[reply] = first + piece.size
@@ -221,23 +219,22 @@ class Take:
 
 
 class Player:
-    """Plays scenes one after the other. cache: directory for what was recognized before."""
+    """Plays scenes one after the other."""
 
-    def __init__(self, cache: Path, vad: Callable[[], Vad] = silero_engine) -> None:
-        self._recognizer = Recognizer(cache)
+    def __init__(self, recognizer: Recognizer, vad: Callable[[], Vad] = silero_engine) -> None:
+        self._recognizer = recognizer
         self._vad = vad
         self._config = override(
             load_config(environ={}), {"offline": True, "vad.engine": "webrtc", "stt.engine": "moonshine"}
         )
 
-    def play(self, scene: Scene, policies: list[Policy], stt: Callable[[], Hears] | None = None) -> list[Take]:
-        """The scene once under each policy. stt: instead of real words."""
+    def play(self, scene: Scene, policies: Sequence[Policy]) -> list[Take]:
+        """The scene once under each policy."""
         vad = Recall(self._vad)
         takes: list[Take] = []
         for policy in policies:
             vad.rewind()
-            hears = stt() if stt else Transcriber(self._recognizer)
-            take = Take(scene, Port(scene), hears, Handler(scene.sentences), Synthesizer())  # pyright: ignore
+            take = Take(scene, Port(scene), Transcriber(self._recognizer), Handler(scene.sentences), Synthesizer())
             with asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(self._run(take, vad, policy))
             takes.append(take)

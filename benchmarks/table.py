@@ -12,6 +12,9 @@ from score import Result, share, times, wilson
 MID = ("inside", "open")
 """Pauses in the middle of a sentence."""
 
+CURVE = ("600", "800", "1200")
+"""Lengths that count for the curve."""
+
 
 def rows(results: Sequence[Result]) -> Iterator[str]:
     """All rows of one policy."""
@@ -49,11 +52,14 @@ def _cuts(results: Sequence[Result]) -> Iterator[str]:
     if not pauses + natural:
         return
     yield "reply heard before the user had finished, %         n"
-    for length, goal in (("600", "goal <= 5"), ("800", "goal <= 15"), ("1200", "goal <= 35")):
+    goals = {"600": "goal <= 5", "800": "goal <= 15", "1200": "goal <= 35"}
+    for length in sorted({r.tags[1] for r in pauses}, key=int):
         those = [r for r in pauses if length in r.tags]
         mid = [r for r in those if r.tags[0] in MID]
         people = len({r.speaker for r in mid})
-        yield _line(f"{length} ms, mid-sentence ({people} speakers)", share([r.cut for r in mid]), goal)
+        yield _line(
+            f"{length} ms, mid-sentence ({people} speakers)", share([r.cut for r in mid]), goals.get(length, "")
+        )
         yield _line("    words so far cannot be complete", share([r.cut for r in those if "inside" in r.tags]))
         yield _line("    they could be, but go on", share([r.cut for r in those if "open" in r.tags]))
         yield _line("    a sentence ended, another follows", share([r.cut for r in those if "sentence" in r.tags]))
@@ -143,7 +149,7 @@ def points(results: Sequence[Result]) -> list[Point]:
     for policy in dict.fromkeys(r.policy for r in results):
         mine = [r for r in results if r.policy == policy]
         ends = [r.latency_ms for r in mine if r.kind == "end" and r.finished and r.latency_ms is not None]
-        pauses = [r.cut for r in mine if r.kind == "pause" and r.tags[0] in MID]
+        pauses = [r.cut for r in mine if r.kind == "pause" and r.tags[0] in MID and r.tags[1] in CURVE]
         natural = [r.cut for r in _some(mine, "end", "natural")]
         if ends and pauses and natural:
             median, mean = statistics.median(ends), statistics.mean(ends)

@@ -90,7 +90,7 @@ _player: list[Player] = []
 
 
 def _begin(cache: Path) -> None:
-    _player.append(Player(cache))
+    _player.append(Player(Recognizer(cache)))
 
 
 def _play(task: Task) -> list[Result]:
@@ -146,7 +146,7 @@ def one(args: argparse.Namespace, stage: Sequence[Scene]) -> int:
         return 1
     name = args.preset.split(",")[0]
     for scene in chosen[:10]:
-        (take,) = Player(args.cache).play(scene, [named(name)])
+        (take,) = Player(Recognizer(args.cache)).play(scene, [named(name)])
         result = judge(take, name)
         print(f"{scene.name} ({', '.join(scene.tags)}; {scene.speaker}), {name}")
         print(explain(take))
