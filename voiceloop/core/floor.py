@@ -40,10 +40,13 @@ class Script:
         self._add(text[: self.room], final=final or self.overlong)
         self.room = max(0, self.room - len(text))
 
-    def end_with(self, text: str) -> None:
-        """A last sentence of our own, however long the rest is."""
+    def end_with(self, text: str, *, whole: bool = False) -> None:
+        """A last sentence of our own, however long the rest is. whole: it is a clause as it is."""
         self._add("", final=True)
-        self._add(text, final=True)
+        if whole:
+            self.ledger.add(text)
+        else:
+            self._add(text, final=True)
 
     def stop_after_sentence(self, played: int) -> None:
         """Only the sentence that is heard now is to be heard to its end."""

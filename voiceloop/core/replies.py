@@ -8,6 +8,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.floor import Kind, Reply
 from voiceloop.core.machines import Machines
 from voiceloop.core.policy import BargeIn
+from voiceloop.core.silence import CHIME
 from voiceloop.core.work import Draft
 
 
@@ -47,7 +48,7 @@ def say(m: Machines, event: ev.Say) -> None:
 def fill(m: Machines, text: str) -> None:
     """A sentence of our own, soon; but not a queue of them."""
     if text and not m.floor.count("filler"):
-        m.floor.add("filler", m.policy).script.end_with(text)
+        m.floor.add("filler", m.policy).script.end_with(text, whole=text == CHIME)
 
 
 def wish(reply: Reply, event: ev.HandlerState) -> None:

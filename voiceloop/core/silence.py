@@ -11,6 +11,9 @@ Air = Literal["busy", "thinking", "tool", "idle"]
 """What the silence is. busy: there is none, or it is the user's. thinking, tool: he waits for a reply, and in the end
 for something that takes long. idle: nobody has anything to say."""
 
+CHIME = "\N{BELL}"
+"""A sign of life that is this is not spoken: it is a soft sound."""
+
 Sign = Literal["moment", "still", "reprompt", "end"]
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.turns import Turns
 from voiceloop.ports import AudioPort, EchoCanceller, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.session.clock import Clock
@@ -108,11 +108,15 @@ class Session:
         """Ends `run` soon: what is said is cut off, all tasks are joined. Idempotent."""
         self._life.stop.set()
 
-    def say(self, text: str) -> int:
-        """Speaks a text when the floor is free; the id of the reply, as in its events."""
+    def say(self, text: str, *, barge_in: BargeIn | None = None, expect: str = "") -> int:
+        """Speaks a text when the floor is free; the id of the reply, as in its events.
+
+        barge_in: how it may be interrupted, None: as the policy says. expect: what the user will say then, as in
+        `TurnView.expect`.
+        """
         self._life.said += 1
         said = -self._life.said
-        self.feed(ev.Say(said, text))
+        self.feed(ev.Say(said, text, barge_in, expect))
         return said
 
     @property
