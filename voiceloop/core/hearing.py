@@ -14,6 +14,9 @@ from voiceloop.core.policy import Policy
 _CUT_FROM = ticks(2)
 """A segment that grew too long is cut at the quietest place of its last two seconds."""
 
+_STIR_DB = 9.0
+"""A frame so much above the quietest of the pause may be the first sound of what follows; the VAD knows later."""
+
 _RISE = 0.3
 """How much of a louder frame the speaker's level takes over: a slammed door must not make all that follows quiet."""
 
@@ -96,7 +99,8 @@ Fact = Opened | Spoke | Paused | Resumed | Closed | Rejected
 @dataclass(slots=True)
 class _Segment:
     """new: where it began or was reopened. voiced: speech since then. level_db: how loud the speaker is. wait, ready:
-    the silence that ends it, and whether all is done that can be done before."""
+    the silence that ends it, and whether all is done that can be done before. quiet_db: of the quietest frame of the
+    pause."""
 
     turn: int
     rev: int
@@ -111,6 +115,7 @@ class _Segment:
     ready: bool = False
     looks: int = 0
     end: int | None = None
+    quiet_db: float = 0.0
 
 
 class Hearing:
@@ -226,9 +231,12 @@ class Hearing:
         if self._gate.voiced:
             return self._speak(segment, frame)
         if segment.end is None:
-            segment.end = self.at
+            segment.end, segment.quiet_db = self.at, frame.level_db
             s = segment
             return [Paused(s.turn, s.rev, s.context, s.start, self.at, s.new, s.voiced)]
+        if frame.level_db > segment.quiet_db + _STIR_DB:
+            self._gate.doubt = self.at
+        segment.quiet_db = min(segment.quiet_db, frame.level_db)
         return self._silent(segment, segment.end)
 
     def _silent(self, segment: _Segment, end: int) -> list[Fact]:

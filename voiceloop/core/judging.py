@@ -11,6 +11,9 @@ from voiceloop.core.policy import Policy
 _SURE_WORDS = 2
 """So many words while the voice still speaks are a sentence that begins; of one it is not known yet what it will be."""
 
+_WORD_AGE = ticks(0.5)
+"""A voice that has spoken for so long and still speaks is no single word: "mm-hm" and "yeah" are shorter."""
+
 _BRIEF = ticks(0.6)
 """A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
 
@@ -50,7 +53,7 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.sense in ("stop", "wait"):
         return Verdict(True, f"{seen.sense} word")
     if seen.sense == "words" and seen.words:
-        if seen.over or seen.words >= _SURE_WORDS or seen.age >= policy.judge:
+        if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
             return Verdict(True, "words")
         return None
     if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):

@@ -112,4 +112,4 @@ PRESETS = (*_PRESETS, *_EAGERNESS)
 
 def preset(name: str) -> Policy:
     """A policy by name: how long the silences are that end a turn (tuned with benchmarks/turns.py). Raises KeyError."""
-    return replace(_PRESETS[_EAGERNESS.get(name, name)])
+    return replace(_PRESETS[_EAGERNESS.get(name, name)], reopen=ticks(1))

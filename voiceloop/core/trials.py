@@ -257,8 +257,11 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     because = trial.verdict.because if trial.verdict else ""
     facts = _facts(m, trial)
     m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
-    hard = trial.words is not None and trial.words.sense == "stop"
-    if trial.reopens:
+    sense = trial.words.sense if trial.words else "none"
+    hard = sense == "stop"
+    if trial.reopens and sense in ("stop", "wait"):
+        trial.verdict = Verdict(False, because)  # it is about the reply, and nothing to add to the turn
+    elif trial.reopens:
         _reopen(m, draft, trial, because)
     if reply := m.floor.audible:
         manner = manner_of(m, reply)
@@ -272,6 +275,8 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     if hard:
         for reply in public_answers(m):
             stop(m, reply)
+    if trial.closed and trial.dismissed:
+        _dismissed(m, draft, trial)
 
 
 def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
