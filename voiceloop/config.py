@@ -69,6 +69,8 @@ class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     tries: Count = 8
     barge_in: Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"] = "pause"
     slow_after_s: Seconds = 5.0
+    model: str = "none"
+    model_path: str = ""
 
 
 class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
