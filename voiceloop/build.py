@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceloop import lexicons
 from voiceloop.config import Config
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.makers import Tools
-from voiceloop.ports import AudioPort, EchoCanceller, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import Port, find
+from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.session import Parts
 from voiceloop.session.workers import Workers
@@ -71,6 +73,7 @@ async def assemble(
             policy=policy(config, barge_in=barge_in),
             deadlines=Deadlines(config.stt.timeout_s, config.handler.timeout_s, config.tts.timeout_s),
             volume=config.audio.volume,
+            language=language(config),
         )
         yield Assembled(parts, {**shared.names, "vad": vad_name}, notices)
 
@@ -161,6 +164,11 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
     )
     # A silence of the user's own choice is that, whatever the words are.
     return replace(policy, wait=ticks(turn.wait_s), waits=(), late=0) if turn.wait_s else policy
+
+
+def language(config: Config) -> Language:
+    """The word lists and weights for the language that is spoken."""
+    return Language(lexicons.lexicon(config.stt.language), lexicons.weights(config.stt.language))
 
 
 def audio_port(config: Config) -> AudioPort:
@@ -262,6 +270,16 @@ def _stt(tools: Tools) -> Transcriber:
 
 def _tts(tools: Tools) -> Synthesizer:
     engine: Synthesizer = find("tts", choose(tools.config, "tts")).load()(tools)
+    tools.closing.push_async_callback(engine.aclose)
+    return engine
+
+
+def endofturn(tools: Tools) -> EndOfTurn | None:
+    """The configured end-of-turn model. Raises ConfigError."""
+    name = tools.config.turn.model
+    if name == "none":
+        return None
+    engine: EndOfTurn = find("endofturn", name).load()(tools)
     tools.closing.push_async_callback(engine.aclose)
     return engine
 

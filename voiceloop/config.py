@@ -83,6 +83,8 @@ class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     reprompt_after_s: Seconds = 0.0
     reprompts: Count = 1
     end_after_s: Seconds = 0.0
+    model: str = "none"
+    model_path: str = ""
 
 
 class SttSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,11 +9,12 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.ports import Handler, Runner, Synthesizer, Transcriber, Vad
+from voiceloop.ports import EndOfTurn, Handler, Runner, Synthesizer, Transcriber, Vad
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -94,6 +95,14 @@ def openai_stt(tools: Tools) -> Transcriber:
 
     stt = tools.config.stt
     return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
+
+
+def smart_turn(tools: Tools) -> EndOfTurn:
+    """The end-of-turn model in turn.model_path, or that of an installed pipecat-ai."""
+    from voiceloop.adapters.endofturn.smart_turn import SmartTurn
+
+    path = tools.config.turn.model_path
+    return SmartTurn(tools.runner, Path(path) if path else None)
 
 
 def hibari(tools: Tools) -> Synthesizer:

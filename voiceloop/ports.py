@@ -258,6 +258,26 @@ class TurnView:
             self.line.tell("tool", "")
 
 
+class EndOfTurn(Protocol):
+    """A model that hears whether a turn is complete."""
+
+    async def warm_up(self) -> None:
+        """Loads what is needed, so that the first call is as fast as the others. Raises ConfigError, ProviderError."""
+        ...
+
+    async def score(self, pcm: Pcm) -> float:
+        """Probability that the turn is complete, 0..1.
+
+        pcm: int16 (n,), 16 kHz mono, n >= 0: the turn so far, or at least the last 8 s of it, ending in the pause.
+        Raises ProviderError. May be cancelled.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back memory and threads."""
+        ...
+
+
 class Handler(Protocol):
     """Turns what the user said into what to answer."""
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from voiceloop.errors import ConfigError
 
-Port = Literal["vad", "stt", "tts", "handler"]
+Port = Literal["vad", "stt", "tts", "handler", "endofturn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ _BUILT_IN: dict[Port, tuple[Spec, ...]] = {
         Spec("echo", "voiceloop.makers:echo_handler"),
         Spec("chat", "voiceloop.makers:chat_handler", remote=True),
     ),
+    "endofturn": (Spec("smart_turn", "voiceloop.makers:smart_turn", _LOCAL, "local"),),
 }
 
 
@@ -84,6 +85,7 @@ def find(port: Port, name: str) -> Spec:
     """The engine of that name. Raises ConfigError that lists the known ones."""
     specs = known(port)
     if name not in specs:
-        names = ", ".join(["auto", *specs] if port != "handler" else [*specs, "module:function"])
+        more = {"handler": [*specs, "module:function"], "endofturn": ["none", *specs]}
+        names = ", ".join(more.get(port, ["auto", *specs]))
         raise ConfigError(f"{port}: there is no engine named {name!r}. Known: {names}.")
     return specs[name]

@@ -12,7 +12,8 @@ from voiceloop.core.audio import Pcm, split
 from voiceloop.core.events import Answer, HandlerState, ReplyText, Transcribe, Transcribed
 from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
-from voiceloop.ports import Handler, Message, Transcriber, TurnView
+from voiceloop.ports import Handler, Message, Transcriber, Transcript, TurnView
+from voiceloop.session.judgement import Language, judged
 
 T = TypeVar("T", bound=Sized)
 
@@ -40,20 +41,22 @@ class Mind:
         *,
         session: str,
         deadlines: Deadlines,
+        language: Language,
     ) -> None:
         self._transcriber = transcriber
         self._handler = handler
         self._feed = feed
         self._session = session
         self._deadlines = deadlines
+        self._language = language
         self._settled: dict[int, list[str]] = {}
         self._sure: dict[int, asyncio.Event] = {}
 
     async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
         """Feeds the words of a segment. pcm: [order.context, order.end)."""
         async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
-            text = await self._words(None if order.probe else order.turn, pcm)
-        self._feed(Transcribed(order.run, text))
+            text, last = await self._words(None if order.probe else order.turn, pcm)
+        self._feed(judged(self._language, order, text, last, pcm))
 
     async def answer(self, order: Answer, history: Sequence[Item]) -> None:
         """Feeds the handler's reply as it comes."""
@@ -72,19 +75,23 @@ class Mind:
         for old in list(self._sure)[:-_REMEMBERED]:
             del self._sure[old]
 
-    async def _words(self, turn: int | None, pcm: Pcm) -> str:
-        """Long segments in pieces. All but the last piece stay the same while the turn grows, and are done once."""
+    async def _words(self, turn: int | None, pcm: Pcm) -> tuple[str, Transcript]:
+        """All words, and the transcript of the last piece.
+
+        Long segments in pieces. All but the last piece stay the same while the turn grows, and are done once.
+        """
         longest = self._transcriber.longest
         if longest is None or pcm.size <= longest:
-            return (await self._transcriber.transcribe(pcm)).text
+            whole = await self._transcriber.transcribe(pcm)
+            return whole.text, whole
         if turn is not None and turn not in self._settled:
             self._settled = {turn: []}
         known = self._settled[turn] if turn is not None else list[str]()
         pieces = list(split(pcm, longest, longest // 2))
         for piece in pieces[len(known) : -1]:
             known.append((await self._transcriber.transcribe(piece)).text)
-        last = (await self._transcriber.transcribe(pieces[-1])).text
-        return " ".join(text for text in [*known, last] if text)
+        last = await self._transcriber.transcribe(pieces[-1])
+        return " ".join(text for text in [*known, last.text] if text), last
 
 
 class _Line:

@@ -18,6 +18,7 @@ from voiceloop.core.turns import Turns
 from voiceloop.ports import AudioPort, EchoCanceller, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.session.clock import Clock
 from voiceloop.session.ears import Ears
+from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.session.mouth import Mouth
 from voiceloop.session.observe import News, Ready
@@ -44,6 +45,7 @@ class Parts:
     policy: Policy = field(default_factory=Policy)
     deadlines: Deadlines = field(default_factory=Deadlines)
     volume: float = 1.0
+    language: Language = field(default_factory=Language)
 
 
 class Session:
@@ -64,7 +66,14 @@ class Session:
         self._life = _Life()
         self._runs = Runs(self.id, self.feed, strict=strict)
         self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy))
-        self._mind = Mind(parts.transcriber, parts.handler, self.feed, session=self.id, deadlines=parts.deadlines)
+        self._mind = Mind(
+            parts.transcriber,
+            parts.handler,
+            self.feed,
+            session=self.id,
+            deadlines=parts.deadlines,
+            language=parts.language,
+        )
         self._mouth = Mouth(
             parts.synthesizer,
             parts.port,

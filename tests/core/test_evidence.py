@@ -1,0 +1,129 @@
+"""The evidence for the end of a turn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voiceloop.core.audio import RATE, Pcm, silence
+from voiceloop.core.evidence import Logistic, Weights, finished, numbers, tail_db, voiced_s, wording, words_of
+
+FLAT = Logistic(0.0, (0.0, 0.0))
+WEIGHTS = Weights(
+    heard=Logistic(-0.5, (0.5, 2.0, 0.5, -0.1)),
+    unheard=Logistic(0.5, (0.5, -0.1)),
+    words={"of": -5.0, "minutes": 0.5, "0": -1.0},
+    pairs={"think of": -1.5, "< stop": 2.0},
+    endings={"ing": -2.5, "ous": -4.0},
+    unknown=-1.7,
+)
+
+
+def tone(seconds: float, level: float) -> Pcm:
+    t = np.arange(round(seconds * RATE)) / RATE
+    return np.rint(level * 32767 * np.sin(2 * np.pi * 150 * t)).astype(np.int16)
+
+
+def noise(seconds: float, level: float) -> Pcm:
+    return np.rint(np.random.default_rng(1).normal(0, level * 32767, round(seconds * RATE))).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("I think of", -1.5),
+        ("The capital OF,", -5.0),
+        ("ten minutes.", 0.5),
+        ("Stop!", 2.0),
+        ("please stop", -1.7),
+        ("1455, is also 1960", -1.0),
+        ("zorbing", -2.5),
+        ("Fahrvergnügen?", -1.7),
+        ("", -1.7),
+        ("...", -1.7),
+    ],
+)
+def test_wording_takes_what_it_knows_best(text, want) -> None:
+    assert wording(WEIGHTS, text) == want
+
+
+def test_words_of() -> None:
+    assert words_of("Don\u2019t, it's 10:30 \u2014 A.B. über-gut") == [
+        "don't",
+        "it's",
+        "0",
+        "0",
+        "a",
+        "b",
+        "über",
+        "gut",
+    ]
+
+
+@given(st.text())
+def test_wording_takes_any_text(text) -> None:
+    assert math.isfinite(wording(WEIGHTS, text))
+
+
+def test_a_voice_that_sinks() -> None:
+    sinking = np.concatenate((tone(1.0, 0.3), tone(0.4, 0.05)))
+    assert tail_db(np.concatenate((sinking, silence(RATE // 5)))) < -8
+    assert tail_db(np.concatenate((tone(1.4, 0.3), silence(RATE // 5)))) == pytest.approx(0.0, abs=0.7)
+
+
+@pytest.mark.parametrize("behind", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize("level", [0.0, 0.002])
+def test_what_is_behind_the_voice_does_not_count(behind, level) -> None:
+    voice = np.concatenate((tone(1.0, 0.3), tone(0.4, 0.1)))
+    want = tail_db(np.concatenate((noise(0.3, level), voice, noise(0.2, level))))
+    assert tail_db(np.concatenate((noise(0.3, level), voice, noise(behind, level)))) == pytest.approx(want, abs=1.0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.009, 0.2, 0.29])
+def test_too_little_voice_says_nothing(seconds) -> None:
+    assert tail_db(tone(seconds, 0.3)) == 0.0
+    assert tail_db(np.concatenate((tone(min(seconds, 0.2), 0.3), silence(2 * RATE)))) == 0.0
+
+
+def test_voiced_s() -> None:
+    assert voiced_s(np.concatenate((noise(0.3, 0.002), tone(0.2, 0.3), noise(0.2, 0.002)))) == pytest.approx(
+        0.2, abs=0.03
+    )
+    assert voiced_s(tone(0.1, 0.3)) == pytest.approx(0.1)
+
+
+def test_silence_and_clipping_are_no_trouble() -> None:
+    assert tail_db(silence(RATE)) == 0.0
+    assert math.isfinite(tail_db(np.full(RATE, 32767, np.int16)))
+    assert math.isfinite(tail_db(np.tile(np.array([32767, -32768], np.int16), RATE)))
+
+
+def test_finished_is_the_logistic_over_the_numbers() -> None:
+    p = finished(WEIGHTS, wording=-2.0, tail_db=-10.0, p_stop=0.7, p_comma=0.2, logprob=-0.1)
+    odds = -0.5 + 0.5 * math.log(0.9 / 0.1) + 2.0 * -0.1 + 0.5 * -2.0 - 0.1 * -10.0
+    assert p == pytest.approx(1 / (1 + math.exp(-odds)))
+
+
+@pytest.mark.parametrize("missing", ["p_stop", "p_comma", "logprob"])
+def test_a_recognizer_that_says_nothing_of_its_doubt(missing) -> None:
+    doubt = {"p_stop": 0.7, "p_comma": 0.2, "logprob": -0.1, missing: None}
+    p = finished(WEIGHTS, wording=-2.0, tail_db=-10.0, **doubt)
+    assert p == pytest.approx(1 / (1 + math.exp(-(0.5 - 1.0 + 1.0))))
+
+
+def test_numbers_stay_within_what_was_seen() -> None:
+    low = numbers(wording=-99.0, tail_db=-99.0, p_stop=0.0, p_comma=0.0, logprob=-99.0)
+    high = numbers(wording=99.0, tail_db=99.0, p_stop=1.0, p_comma=1.0, logprob=0.0)
+    assert low == (pytest.approx(-9.2, abs=0.1), -1.5, -6.0, -25.0)
+    assert high == (pytest.approx(9.2, abs=0.1), 0.0, 3.0, 6.0)
+    assert numbers(wording=0.0, tail_db=0.0, p_stop=None, p_comma=None, logprob=None) == (0.0, -0.2, 0.0, 0.0)
+
+
+def test_a_logistic_never_overflows() -> None:
+    assert Logistic(0.0, (1.0,)).p((-1e6,)) == pytest.approx(0.0)
+    assert Logistic(0.0, (1.0,)).p((1e6,)) == pytest.approx(1.0)
+    assert FLAT.p((3.0, -4.0)) == 0.5

@@ -1,0 +1,38 @@
+"""A transcript as the core is told it: the words, what kind they are, and how likely it is that they are all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from voiceloop.core import evidence
+from voiceloop.core.audio import Pcm
+from voiceloop.core.events import Transcribe, Transcribed
+from voiceloop.core.evidence import Weights
+from voiceloop.core.expectation import expected
+from voiceloop.core.lexicon import Lexicon, sense
+from voiceloop.ports import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What is known of the language that is spoken. weights: None if nothing is to be said of the end of a turn."""
+
+    lexicon: Lexicon = field(default_factory=Lexicon)
+    weights: Weights | None = None
+
+
+def judged(language: Language, order: Transcribe, text: str, last: Transcript, pcm: Pcm) -> Transcribed:
+    """text: all words of the segment. last: the transcript of its last piece. pcm: all of it, int16 (n,), 16 kHz.
+
+    About 0.3 ms.
+    """
+    signs = None if last.p_stop is None or last.p_comma is None else last.p_stop + last.p_comma
+    kind = sense(language.lexicon, text, p_sign=signs, logprob=last.logprob, voiced_s=evidence.voiced_s(pcm))
+    if language.weights is None or not last.text:
+        return Transcribed(order.run, text, kind, logprob=last.logprob)
+    words, tail = evidence.wording(language.weights, text), evidence.tail_db(pcm)
+    doubt = {"p_stop": last.p_stop, "p_comma": last.p_comma, "logprob": last.logprob}
+    p = expected(language.lexicon, order.expect, text)
+    if p is None:
+        p = evidence.finished(language.weights, wording=words, tail_db=tail, **doubt)
+    return Transcribed(order.run, text, kind, finished=p, wording=words, tail_db=tail, **doubt)
