@@ -38,6 +38,7 @@ class Engines:
     transcriber: Transcriber
     synthesizer: Synthesizer
     handler: Handler
+    end_of_turn: EndOfTurn | None
     names: dict[str, str]
 
 
@@ -74,6 +75,7 @@ async def assemble(
             deadlines=Deadlines(config.stt.timeout_s, config.handler.timeout_s, config.tts.timeout_s),
             volume=config.audio.volume,
             language=language(config),
+            end_of_turn=shared.end_of_turn,
         )
         yield Assembled(parts, {**shared.names, "vad": vad_name}, notices)
 
@@ -85,7 +87,7 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
         hearing, speaking, answering = _stt(tools), _tts(tools), _handler(tools, handler)
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
-        yield Engines(hearing, speaking, answering, names)
+        yield Engines(hearing, speaking, answering, _end_of_turn(tools), names)
 
 
 @asynccontextmanager
@@ -274,7 +276,7 @@ def _tts(tools: Tools) -> Synthesizer:
     return engine
 
 
-def endofturn(tools: Tools) -> EndOfTurn | None:
+def _end_of_turn(tools: Tools) -> EndOfTurn | None:
     """The configured end-of-turn model. Raises ConfigError."""
     name = tools.config.turn.model
     if name == "none":

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from voiceloop.core.audio import Pcm, split
-from voiceloop.core.events import Answer, HandlerState, ReplyText, Transcribe, Transcribed
+from voiceloop.core.events import Answer, HandlerState, ReplyText, Score, Scored, Transcribe, Transcribed
 from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
-from voiceloop.ports import Handler, Message, Transcriber, Transcript, TurnView
+from voiceloop.ports import EndOfTurn, Handler, Message, Transcriber, Transcript, TurnView
 from voiceloop.session.judgement import Language, judged
 
 T = TypeVar("T", bound=Sized)
@@ -37,7 +37,7 @@ class Mind:
         self,
         transcriber: Transcriber,
         handler: Handler,
-        feed: Callable[[Transcribed | ReplyText | HandlerState], None],
+        feed: Callable[[Transcribed | Scored | ReplyText | HandlerState], None],
         *,
         session: str,
         deadlines: Deadlines,
@@ -57,6 +57,12 @@ class Mind:
         async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
             text, last = await self._words(None if order.probe else order.turn, pcm)
         self._feed(judged(self._language, order, text, last, pcm))
+
+    async def score(self, order: Score, pcm: Pcm, model: EndOfTurn) -> None:
+        """Feeds the end-of-turn model's opinion of a segment."""
+        async with deadline(self._deadlines.stt_s, "stt", "The end-of-turn model"):
+            p = await model.score(pcm)
+        self._feed(Scored(order.run, round(p, 3)))
 
     async def answer(self, order: Answer, history: Sequence[Item]) -> None:
         """Feeds the handler's reply as it comes."""

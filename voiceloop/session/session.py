@@ -15,7 +15,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.turns import Turns
-from voiceloop.ports import AudioPort, EchoCanceller, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.session.clock import Clock
 from voiceloop.session.ears import Ears
 from voiceloop.session.judgement import Language
@@ -46,6 +46,7 @@ class Parts:
     deadlines: Deadlines = field(default_factory=Deadlines)
     volume: float = 1.0
     language: Language = field(default_factory=Language)
+    end_of_turn: EndOfTurn | None = None
 
 
 class Session:
@@ -56,7 +57,7 @@ class Session:
     """
 
     def __init__(self, parts: Parts, observers: Sequence[Observer] = (), *, strict: bool = False) -> None:
-        policy = _fit(parts.policy, parts.handler)
+        policy = _fit(parts.policy, parts)
         self.id = secrets.token_hex(8)
         self.news = News(observers, strict=strict)
         self._parts = parts
@@ -144,7 +145,7 @@ class Session:
         if not life.live and len(self._inbox) >= _EARLY:
             raise RuntimeError("too much is asked of a session that does not listen yet")
         if isinstance(event, ev.Configure):
-            event = ev.Configure(_fit(event.policy, self._parts.handler))
+            event = ev.Configure(_fit(event.policy, self._parts))
             self._ears.keep(_reach(event.policy))
         self._inbox.append(event)
         if life.live and not life.stepping:
@@ -169,8 +170,9 @@ class Session:
     async def _warm_up(self) -> None:
         parts = self._parts
         async with asyncio.TaskGroup() as group:
-            for engine in (parts.transcriber, parts.synthesizer, parts.handler):
-                group.create_task(engine.warm_up())
+            for engine in (parts.transcriber, parts.synthesizer, parts.handler, parts.end_of_turn):
+                if engine is not None:
+                    group.create_task(engine.warm_up())
 
     async def _listen(self) -> None:
         port, life = self._parts.port, self._life
@@ -211,6 +213,7 @@ class Session:
         port, runs, mouth = self._parts.port, self._runs, self._mouth
         return {
             ev.Transcribe: self._transcribe,
+            ev.Score: self._score,
             ev.Answer: self._answer,
             ev.Synthesize: lambda a: runs.start(a.run, "tts", a.turn, mouth.synthesize(a)),
             ev.Drop: lambda a: runs.drop(a.run),
@@ -230,6 +233,11 @@ class Session:
     def _transcribe(self, order: ev.Transcribe) -> None:
         pcm = self._ears.read(order.context, order.end)
         self._runs.start(order.run, "stt", order.turn, self._mind.transcribe(order, pcm))
+
+    def _score(self, order: ev.Score) -> None:
+        if (model := self._parts.end_of_turn) is not None:
+            pcm = self._ears.read(order.start, order.end)
+            self._runs.start(order.run, "score", order.turn, self._mind.score(order, pcm, model))
 
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
@@ -256,10 +264,11 @@ class _Life:
     said: int = 0
 
 
-def _fit(policy: Policy, handler: Handler) -> Policy:
-    """The policy as far as this handler goes along: one with side effects is not asked before the turn is decided, and
-    what it did cannot be undone by reopening the turn."""
-    if handler.early:
+def _fit(policy: Policy, parts: Parts) -> Policy:
+    """The policy as far as the parts go along. A handler with side effects is not asked before the turn is decided,
+    and what it did cannot be undone by reopening the turn."""
+    policy = replace(policy, score=parts.end_of_turn is not None)
+    if parts.handler.early:
         return policy
     return replace(policy, run_ahead="stt" if policy.reaches("handler") else policy.run_ahead, reopen=0)
 
