@@ -214,6 +214,8 @@ def dips(recording: Recording) -> list[tuple[int, int]]:
             a -= 1
         while level[b + 1] < max(low + 6, quiet):
             b += 1
+        if a < _BESIDE or b + 1 >= level.size:
+            continue  # it is the quiet before or behind all speech
         rise = min(level[a - _BESIDE : a].max(), level[b + 1 : b + 1 + _BESIDE].max())
         if rise >= low + _FALL and (not found or a * STEP >= found[-1][1]):
             found.append((a * STEP, (b + 1) * STEP))

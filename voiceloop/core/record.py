@@ -7,7 +7,7 @@ same bytes, so that two recordings can be compared as text.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast, get_args
 
 from voiceloop.core import events as ev
@@ -31,13 +31,19 @@ def from_line(line: str) -> tuple[int, int, ev.Input | ev.Action]:
         now, at, name = found
         body: dict[str, Any] = found[name]
         if name == "Configure":
-            body["policy"] = Policy(**body["policy"])
+            body["policy"] = read_policy(body["policy"])
         what = cast("ev.Input | ev.Action", _TYPES[name](**body))
     except (ValueError, TypeError, LookupError) as exc:
         raise ValueError(f"not a line of a recording: {line[:80]!r}") from exc
     if (now, at) != ("now", "at"):
         raise ValueError(f"not a line of a recording: {line[:80]!r}")
     return found["now"], found["at"], what
+
+
+def read_policy(values: dict[str, Any]) -> Policy:
+    """A policy from its fields as JSON gives them. Raises TypeError."""
+    policy = Policy(**values)
+    return replace(policy, waits=tuple((p, n) for p, n in policy.waits))
 
 
 def _plain(what: object) -> dict[str, Any]:
