@@ -186,40 +186,34 @@ def silero_engine() -> Vad:
 class Recall:
     """A `Vad` that remembers what the real one said of the same frames, from the first on.
 
-    The detector keeps state, so when a frame differs from what was heard before at this place, the real one hears
-    everything again and goes on live.
+    The detector keeps state: it goes on where the remembered frames end, and when a frame differs from what was heard
+    before at this place, it hears everything up to it again.
     """
 
-    def __init__(self, make: Callable[[], Vad]) -> None:
-        self._make = make
+    def __init__(self, vad: Vad) -> None:
+        self._vad = vad
+        vad.reset()
         self._frames: list[Pcm] = []
         self._found: list[float] = []
         self._at = 0
-        self._live: Vad | None = None
-
-    def rewind(self) -> None:
-        """A new session hears from the beginning."""
-        self._at, self._live = 0, None
 
     def reset(self) -> None:
-        """See `rewind`."""
-        self.rewind()
+        """A new session hears from the beginning."""
+        self._at = 0
 
     def probability(self, frame: Pcm) -> float:
         """See `ports.Vad`."""
         at, self._at = self._at, self._at + 1
-        known = at < len(self._frames) and np.array_equal(self._frames[at], frame)
-        if known and self._live is None:
-            return self._found[at]
-        if self._live is None:
-            self._live = self._make()
-            for before in self._frames[:at]:
-                self._live.probability(before)
-        p = self._live.probability(frame)
-        del self._frames[at:], self._found[at:]
+        if at < len(self._frames):
+            if np.array_equal(self._frames[at], frame):
+                return self._found[at]
+            del self._frames[at:], self._found[at:]
+            self._vad.reset()
+            for before in self._frames:
+                self._vad.probability(before)
         self._frames.append(frame)
-        self._found.append(p)
-        return p
+        self._found.append(self._vad.probability(frame))
+        return self._found[at]
 
 
 assert round(SENTENCE_SOUND_S * RATE) % FRAME == 0

@@ -21,7 +21,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, seconds, silence, ticks
 from voiceloop.core.policy import Policy
 from voiceloop.ports import Capture, Progress, Vad
-from voiceloop.session.session import Session
+from voiceloop.session.session import Parts, Session
 from voiceloop.testing import FakeResampler, VirtualLoop
 
 _REST = ticks(1.5)
@@ -223,17 +223,15 @@ class Player:
 
     def __init__(self, recognizer: Recognizer, vad: Callable[[], Vad] = silero_engine) -> None:
         self._recognizer = recognizer
-        self._vad = vad
-        self._config = override(
-            load_config(environ={}), {"offline": True, "vad.engine": "webrtc", "stt.engine": "moonshine"}
-        )
+        self._vad = vad()
+        self._parts = asyncio.run(_parts())
 
     def play(self, scene: Scene, policies: Sequence[Policy]) -> list[Take]:
         """The scene once under each policy."""
         vad = Recall(self._vad)
         takes: list[Take] = []
         for policy in policies:
-            vad.rewind()
+            vad.reset()
             take = Take(scene, Port(scene), Transcriber(self._recognizer), Handler(scene.sentences), Synthesizer())
             with asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(self._run(take, vad, policy))
@@ -242,18 +240,24 @@ class Player:
 
     async def _run(self, take: Take, vad: Vad, policy: Policy) -> None:
         port = take.port
-        async with build.assemble(self._config, port=port, handler=take.llm) as assembled:  # pyright: ignore
-            parts = replace(
-                assembled.parts,
-                vad=vad,
-                transcriber=take.stt,
-                handler=take.llm,
-                synthesizer=take.tts,
-                resampler=FakeResampler,
-                policy=policy,
-            )
-            session = Session(parts, [lambda event: take.news.append((port.now, event))], strict=True)
-            await session.run()
+        parts = replace(
+            self._parts,
+            port=port,
+            vad=vad,
+            transcriber=take.stt,
+            handler=take.llm,
+            synthesizer=take.tts,
+            resampler=FakeResampler,
+            policy=policy,
+        )
+        await Session(parts, [lambda event: take.news.append((port.now, event))], strict=True).run()
+
+
+async def _parts() -> Parts:
+    """What a session is made of besides: as configured, so that nothing that belongs to it is forgotten here."""
+    config = override(load_config(environ={}), {"offline": True, "vad.engine": "webrtc", "stt.engine": "moonshine"})
+    async with build.assemble(config, port=build.file_port([], None, paced=False)) as assembled:
+        return assembled.parts
 
 
 def explain(take: Take) -> str:

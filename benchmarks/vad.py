@@ -3,8 +3,10 @@
     python benchmarks/vad.py DIRECTORY         (a directory of recordings with manifest.tsv)
 
 Each recording stands between one second of noise and one second of noise. An onset is when the loop's gate opens,
-relative to when plain Silero opens it on the clean recording. Three kinds of noise: white, pink, and a synthetic music
-of chords and beats. `gated` is what the engine "silero" is: webrtcvad in mode 0 decides when the model runs.
+relative to when plain Silero opens it on the clean recording. Missed: not within 0.5 s of that; early: opened before it
+(a false start). The offset is the end of the last frame that the gate took for speech, relative to the end of speech
+(material.py); `open`: the gate was still open a second behind it. Three kinds of noise: white, pink, and a synthetic
+music of chords and beats. `gated` is what the engine "silero" is: webrtcvad in mode 0 decides when the model runs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from material import likelihood, trim
 from numpy.typing import NDArray
 
 from voiceloop import build
@@ -75,8 +78,9 @@ def music(n: int, rng: np.random.Generator) -> Signal:
     return out
 
 
-def opens(vad: Vad, pcm: Pcm) -> tuple[list[float], float]:
-    """Seconds at which the gate opens, and the share of frames in which it is open."""
+def opens(vad: Vad, pcm: Pcm) -> tuple[list[float], float, float | None]:
+    """Seconds at which the gate opens, the share of frames in which it is open, and the end of the last speech in it;
+    None if it never opened or is open at the end."""
     policy = Policy()
     gate = Gate(on=policy.on, off=policy.off, onset=policy.onset, hangover=policy.pause)
     found: list[float] = []
@@ -88,7 +92,7 @@ def opens(vad: Vad, pcm: Pcm) -> tuple[list[float], float]:
             found.append(end / RATE)
         voiced = gate.voiced
         n_on += voiced
-    return found, n_on * FRAME / pcm.size
+    return found, n_on * FRAME / pcm.size, None if voiced or not found else gate.last / RATE
 
 
 def mixed(speech: Pcm, noise: Signal, snr_db: float) -> Pcm:
@@ -105,16 +109,28 @@ def rows(directory: Path) -> list[Pcm]:
     return [np.concatenate(list(build.recording(directory / name))) for name in names]
 
 
-def measure(make: Callable[[], tuple[Vad, Counted | None]], clips: list[Pcm], truth: list[float]) -> str:
-    """One line of the table."""
+def spread(delays_s: list[float]) -> str:
+    """Median and 95th percentile in ms."""
+    if not delays_s:
+        return "    -     -"
+    return f"{statistics.median(delays_s) * 1000:+5.0f} {np.percentile(delays_s, 95) * 1000:+5.0f}"
+
+
+def measure(
+    make: Callable[[], tuple[Vad, Counted | None]], clips: list[Pcm], truth: list[float], ends: list[float]
+) -> str:
+    """One line of the table. truth, ends: seconds of the onset and of the end of speech in each clip."""
     delays: list[float] = []
+    offsets: list[float] = []
     missed = early = 0
     on: list[float] = []
     calls = frames = 0
     start = time.process_time()
-    for clip, first in zip(clips, truth, strict=True):
+    for clip, first, end in zip(clips, truth, ends, strict=True):
         vad, counted = make()
-        found, share = opens(vad, clip)
+        found, share, last = opens(vad, clip)
+        if last is not None:
+            offsets.append(last - end)
         on.append(share)
         near = [s for s in found if s > first - 0.25]
         early += len(found) - len(near)
@@ -125,8 +141,9 @@ def measure(make: Callable[[], tuple[Vad, Counted | None]], clips: list[Pcm], tr
         frames += clip.size // FRAME
         calls += counted.calls if counted else 0
     cpu = (time.process_time() - start) * 1000 / (frames * FRAME / RATE)
-    delay = f"{statistics.median(delays) * 1000:+5.0f} {np.percentile(delays, 95) * 1000:+5.0f}"
-    return f"{missed:6} {early:6}   {delay}   {100 * statistics.mean(on):5.1f} {100 * calls / frames:7.1f} {cpu:8.1f}"
+    rest = f"{100 * statistics.mean(on):5.1f} {100 * calls / frames:7.1f} {cpu:8.1f}"
+    n_open = len(clips) - len(offsets)
+    return f"{missed:6} {early:6}   {spread(delays)}   {spread(offsets)} {n_open:6}   {rest}"
 
 
 def main() -> int:
@@ -150,19 +167,22 @@ def main() -> int:
 
     clean = [mixed(clip, white(clip.size + 2 * RATE, np.random.default_rng(0)), 60) for clip in speech]
     truth = [(opens(SileroVad(), clip)[0] or [1.0])[0] for clip in clean]
-    print(f"{len(speech)} recordings; onset delay in ms against Silero on the clean recording")
-    print("noise       dB  detector   missed  early   median   p95   on %  model %  CPU ms/s")
+    ends = [1 + trim(clip, likelihood(clip))[1] / RATE for clip in speech]
+    print(
+        f"{len(speech)} recordings; onset delay in ms against Silero on the clean recording, offset against the level"
+    )
+    print("noise       dB  detector   missed  early   onset   p95   offset  p95   open   on %  model %  CPU ms/s")
     for name, noise in (("white", white), ("pink", pink), ("music", music)):
         for snr in (60, 20, 10, 5) if name == "white" else (10, 5):
             clips = [mixed(c, noise(c.size + 2 * RATE, np.random.default_rng(i)), snr) for i, c in enumerate(speech)]
             for label, make in (("silero", silero), ("gated", gated), ("webrtc 3", webrtc)):
-                print(f"{name:8} {snr:5}  {label:9} {measure(make, clips, truth)}", flush=True)
+                print(f"{name:8} {snr:5}  {label:9} {measure(make, clips, truth, ends)}", flush=True)
     print("noise alone, 20 s    starts   on %  model %")
     for name, noise in (("white", white), ("pink", pink), ("music", music)):
         alone = to_pcm(noise(20 * RATE, np.random.default_rng(9)) * 0.003)
         for label, make in (("silero", silero), ("gated", gated), ("webrtc 3", webrtc)):
             vad, counted = make()
-            found, share = opens(vad, alone)
+            found, share, _ = opens(vad, alone)
             model = 100 * (counted.calls if counted else 0) * FRAME / alone.size
             print(f"{name:8}     {label:9} {len(found):6}  {100 * share:5.1f}  {model:7.1f}", flush=True)
     return 0

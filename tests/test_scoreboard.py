@@ -154,16 +154,22 @@ def test_a_preset_is_compared_with_the_line_between_fixed_silences() -> None:
 
 def test_what_was_recalled_is_what_the_detector_says() -> None:
     class Counting(FakeVad):
-        """Its answer depends on how many frames it heard."""
+        """Its answer depends on all it heard."""
 
         n = 0
 
         def probability(self, frame: Pcm) -> float:
-            self.n += 1
+            self.n += 1 if frame.any() else 10
             return self.n / 100
 
-    recall = module("engines").Recall(Counting)
+        def reset(self) -> None:
+            self.n = 0
+
+    recall = module("engines").Recall(Counting())
     loud, quiet = tone(FRAME / RATE), silence(FRAME)
-    first = [recall.probability(frame) for frame in (quiet, loud, loud, quiet)]
-    recall.rewind()
-    assert [recall.probability(frame) for frame in (quiet, loud, quiet, quiet)] == first == [0.01, 0.02, 0.03, 0.04]
+    heard = [[quiet, loud], [quiet, loud, loud, quiet], [quiet, loud, quiet, quiet], [quiet, loud, quiet]]
+    found: list[list[float]] = []
+    for frames in heard:
+        recall.reset()
+        found.append([recall.probability(frame) for frame in frames])
+    assert found == [[0.1, 0.11], [0.1, 0.11, 0.12, 0.22], [0.1, 0.11, 0.21, 0.31], [0.1, 0.11, 0.21]]
