@@ -51,9 +51,12 @@ class Mind:
             text = await self._words(order.turn, pcm)
         self._feed(Transcribed(order.run, text))
 
-    async def answer(self, order: Answer, history: Sequence[Item]) -> None:
-        """Feeds the handler's reply as it comes."""
-        messages = tuple(Message(item.role, item.text) for item in history)
+    async def answer(self, order: Answer, history: Sequence[Item], rate: int) -> None:
+        """Feeds the handler's reply as it comes. rate: of the samples that history counts, Hz."""
+        messages = tuple(
+            Message(item.role, item.text, item.said, None if item.cut_at is None else item.cut_at / rate)
+            for item in history
+        )
         view = TurnView(order.text, messages, order.turn, order.rev, self._session)
         deltas = timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler")
         async with aclosing(deltas):

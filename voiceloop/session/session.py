@@ -217,7 +217,7 @@ class Session:
 
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
-        self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history))
+        self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history, self._parts.port.out_rate))
 
     def _due(self) -> None:
         self._runs.spawn(self._tick(), "tick")  # a task, so that a bug in what follows ends the session
