@@ -8,8 +8,8 @@ from voiceloop.core import pace as paces
 class Ledger:
     """Clauses in order, each with the number of samples it became.
 
-    Within a clause words are placed by how long each takes to say (pace.py). No more is needed: the true places of
-    the pauses inside a clause, if they were known, would not make it better (benchmarks/heard.py).
+    Within a clause words are placed by how long each takes to say (pace.py). Their number of samples is all that is
+    asked for: to know the true places of the pauses inside a clause would gain next to nothing (benchmarks/heard.py).
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
 """How long each word of a text takes to say, whoever says it, in units of one consonant (about 42 ms).
 
-For any language with an alphabet, by what nearly all voices have in common. The numbers are a least-squares fit on
-word lengths of two engines in two languages (benchmarks/heard.py: hibari, espeak-ng en and de, the texts marked
-`tune`), rounded; other voices and languages were kept for the test.
+For any language with an alphabet, by what nearly all voices have in common. The numbers of letters are a least-squares
+fit on the word lengths of two engines, hibari and espeak-ng en and de, those of figures were read off the same words
+(the texts marked `tune` in benchmarks/heard_texts.tsv), all rounded. benchmarks/heard.py shows what it gives on other
+texts, voices and languages.
 """
 
 from __future__ import annotations
