@@ -189,10 +189,16 @@ class Transcriber(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing said. For the assistant, `text` is what was really heard of it."""
+    """One thing said. For the assistant, `text` is what was really heard of it.
+
+    said: of the assistant, all that was to be said, as far as it was known; None for the user.
+    cut_at: seconds into the reply at which it was stopped; None if nothing was cut off.
+    """
 
     role: Literal["user", "assistant"]
     text: str
+    said: str | None = None
+    cut_at: float | None = None
 
 
 class Line(Protocol):

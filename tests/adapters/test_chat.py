@@ -66,6 +66,30 @@ async def test_request_holds_the_conversation() -> None:
     assert body == {"model": "gpt-x", "stream": True, "temperature": 0.5, "max_tokens": 99, "seed": 7}
 
 
+@pytest.mark.parametrize(
+    ("heard", "said", "cut_at", "told"),
+    [
+        ("The capital of", "The capital of Peru is Lima.", 0.8, "The capital of…"),
+        ("Well,", "Well, it depends.", 0.3, "Well, …"),
+        ("It depends.", "It depends.", 1.2, "It depends."),
+        ("It depends.", "It depends. On the weather.", 1.2, "It depends. …"),
+        ("It depends.", "It depends.", None, "It depends."),
+        ("It", None, 0.1, "It…"),
+        ("", "It depends.", 0.0, ""),
+    ],
+)
+async def test_the_model_is_told_what_was_heard_and_that_it_was_cut(heard, said, cut_at, told) -> None:
+    history = (Message("user", "Hi."), Message("assistant", heard, said, cut_at))
+    async with Service(texts("Yes.")) as service:
+        handler = ChatHandler(Http(service.url), "gpt-x")
+        assert [p async for p in handler.reply(turn("Go on.", history))] == ["Yes."]
+        await handler.aclose()
+        (request,) = service.requests
+    assert [m["content"] for m in json.loads(request.body)["messages"] if m["role"] == "assistant"] == [told] * bool(
+        told
+    )
+
+
 PLAIN = sse(
     delta(role="assistant", content=""),
     delta(None),

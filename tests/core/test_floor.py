@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voiceloop.core.floor import Floor, Reply, Script
+from voiceloop.core.pace import length
 from voiceloop.core.policy import Policy
 
 P = Policy()
@@ -91,12 +92,34 @@ def test_the_one_that_is_heard_the_next_and_an_early_one_are_made() -> None:
 
 def test_the_pace_of_speech_is_learned() -> None:
     it = Floor()
-    first, second = spoken(it, "Ten chars."), spoken(it, "Words of a voice that was torn off.")
-    it.prepared(first, 0, 1000, final=False)
-    it.prepared(first, 0, 1000, final=True)
-    it.prepared(second, 0, 1800, final=False)
-    second.played = 1800
+    first, second = spoken(it, "Ten words."), spoken(it, "Words of a voice that was torn off.")
+    size = round(100 * length("Ten words."))
+    it.prepared(first, 0, size, final=False)
+    it.prepared(first, 0, size, final=True)
+    second.played = round(100 * length("Words of a voice"))
+    it.prepared(second, 0, second.played, final=False)
     assert it.heard(second) == "Words of a voice"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complete", "played", "cut_at"),
+    [
+        ([100, 100], True, 50, 50),
+        ([100, 100], True, 199, 199),
+        ([100, 100], True, 200, None),
+        ([100, 100], False, 200, 200),
+        ([100], True, 130, 100),
+        ([], False, 0, 0),
+    ],
+)
+def test_where_a_reply_was_cut(sizes, complete, played, cut_at) -> None:
+    it = Floor()
+    reply = spoken(it, "One. Two.")
+    for clause, n in enumerate(sizes):
+        it.prepared(reply, clause, n, final=True)
+    reply.script.complete = complete
+    reply.played = played
+    assert reply.cut_at == cut_at
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -82,10 +83,57 @@ def test_which_clause_plays() -> None:
     assert [it.playing(n) for n in (0, 99, 100, 149, 150, 999)] == [0, 0, 2, 2, 3, 3]
 
 
+WORDS = st.sampled_from(
+    [
+        "a",
+        "the",
+        "One",
+        "two,",
+        "three.",
+        "(well",
+        "-",
+        "e.g.",
+        "USB",
+        "naïve",
+        "Straße;",
+        "да",
+        "שלום",
+        "...",
+        "時間。",
+    ]
+)
+FIGURES = st.sampled_from(["$9.99", "1,250", "7:30", "0171", "50%", "18.", "3rd"])
+CLAUSES = st.lists(
+    st.tuples(st.lists(WORDS | FIGURES, min_size=1, max_size=6).map(" ".join), st.integers(1, 60)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(CLAUSES, st.booleans(), st.floats(0, 20))
+def test_what_is_heard_grows_word_by_word_to_all_that_is_said(clauses, torn, pace) -> None:
+    it = ledger(*clauses, open_at=len(clauses) - 1 if torn else None)
+    heard = [it.heard(n, pace) for n in range(it.total + 1)]
+    assert heard[0] == ""
+    assert all(b.startswith(a) for a, b in pairwise(heard))
+    assert it.said.startswith(heard[-1])
+    if not torn:
+        assert heard[-1] == it.said
+        assert it.heard(it.total + 1000, pace) == it.said
+    ends = {0, *(match.end() for word in (r"\S+", "時") for match in re.finditer(word, it.said))}
+    assert {len(text) for text in heard} <= ends
+
+
 @settings(derandomize=True, database=None, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["One two.", "Three", "Four five six."]), st.integers(0, 50)), max_size=5))
-def test_what_is_heard_only_grows(clauses) -> None:
+def test_clauses_without_sound_are_left_out(clauses) -> None:
     it = ledger(*clauses)
-    said = [it.heard(n, 0) for n in range(it.total + 1)]
-    assert all(b.startswith(a) for a, b in pairwise(said))
-    assert said[-1] == " ".join(text for text, size in clauses if size)
+    heard = [it.heard(n, 0) for n in range(it.total + 1)]
+    assert all(b.startswith(a) for a, b in pairwise(heard))
+    assert heard[-1] == " ".join(text for text, size in clauses if size)
+
+
+def test_chinese_is_cut_between_two_characters() -> None:
+    it = ledger(("现在是七点半。", 700))
+    assert [it.heard(n, 0) for n in (40, 250, 700)] == ["", "现在", "现在是七点半。"]

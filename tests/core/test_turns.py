@@ -8,6 +8,7 @@ import pytest
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, ticks
+from voiceloop.core.history import Item
 from voiceloop.core.policy import Policy
 from voiceloop.core.turns import Turns
 
@@ -339,10 +340,12 @@ def test_words_stop_the_reply_and_the_handler_knows_what_was_heard(world) -> Non
     it.quiet(0.1)
     assert it.words("stop") == [
         ev.Hush(1),
-        ev.ReplyEnded(1, 1, "interrupted", "Once upon a time there was a king.", "Once upon"),
+        ev.ReplyEnded(1, 1, "interrupted", "Once upon a time there was a king.", "Once upon", 18560),
         ev.Answer(5, 2, 2, 0, "stop", speculative=True),
     ]
     assert it.history() == [("user", "hello"), ("assistant", "Once upon")]
+    said = "Once upon a time there was a king."
+    assert it.core.history.view()[-1] == Item("assistant", "Once upon", 1, 1, said, 18560)
 
 
 def test_what_was_heard_stands_before_the_words_that_stopped_it(world) -> None:
@@ -838,8 +841,9 @@ def test_an_exact_count_amends_what_was_heard(world) -> None:
     it.quiet(0.9)
     it.feed(ev.Interrupt())
     assert it.history()[-1] == ("assistant", "One two three")
-    assert it.feed(ev.Flushed(1, 19200 + 480, exact=True)) == []
-    assert it.feed(ev.Flushed(1, 16000, exact=True)) == [ev.Amend(1, "One two")]
+    n = 19200 + 480  # no other word, but another sample
+    assert it.feed(ev.Flushed(1, n, exact=True)) == [ev.Amend(1, "One two three", n)]
+    assert it.feed(ev.Flushed(1, 16000, exact=True)) == [ev.Amend(1, "One two", 16000)]
     assert it.feed(ev.Flushed(1, 16000, exact=True)) == []
     assert it.feed(ev.Flushed(1, 0, exact=False)) == []
     assert it.feed(ev.Flushed(77, 0, exact=True)) == []

@@ -257,6 +257,10 @@ async def test_barge_in_leaves_exactly_what_was_heard() -> None:
     assert ended.ending == "interrupted"
     assert ended.heard == " ".join(words) == "One two three four five"
     assert talk.history(-1) == [("user", "hello"), ("assistant", ended.heard)]
+    told = talk.handler.asked[-1].history[-1]
+    assert (told.said, told.cut_at) == (ended.said, talk.port.played[ended.reply] / 24_000)
+    assert ended.said.startswith(LONG[:40])
+    assert ended.cut_at == talk.port.played[ended.reply]
     assert talk.endings[-1] == ("completed", "You said again.")
     first = talk.port.played[ended.reply]
     assert (sound(talk.port)[:first] == np.concatenate(talk.tts.made)[:first]).all()

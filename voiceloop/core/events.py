@@ -437,21 +437,26 @@ class ReplySaid:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """The terminal event of a reply: said is its text as far as it was known, heard the part that was played."""
+    """The terminal event of a reply: said is its text as far as it was known, heard the part that was played.
+
+    cut_at: samples of it, at the port's rate, that had been played when it was stopped; None if nothing was cut off.
+    """
 
     reply: int
     turn: int | None
     ending: Ending
     said: str
     heard: str
+    cut_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Amend:
-    """The exact count came: this is what was heard of an ended reply."""
+    """The exact count came: this is what was heard of an ended reply. cut_at: as in `ReplyEnded`."""
 
     reply: int
     heard: str
+    cut_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

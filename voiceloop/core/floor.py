@@ -116,6 +116,13 @@ class Reply:
         return min(self.script.asked, self.ledger.playing(self.played) + 1) if self.state == "playing" else 0
 
     @property
+    def cut_at(self) -> int | None:
+        """Samples of it that were played when it was stopped; None if that was all of it."""
+        led = self.ledger
+        whole = self.script.complete and led.done == led.clauses and self.played >= led.total
+        return None if whole else min(self.played, led.total)
+
+    @property
     def ending(self) -> Ending | None:
         """How it ended, if there is nothing left of it."""
         if not self.public or not self.script.complete or self.state == "hushed":
@@ -138,7 +145,7 @@ class Floor:
         self._replies: dict[int, Reply] = {}
         self._ended: dict[int, Reply] = {}
         self._n_samples = 0
-        self._n_letters = 0
+        self._length = 0.0
 
     def add(self, kind: Kind, policy: Policy, *, turn: int | None = None, public: bool = True) -> Reply:
         """A new reply of our own."""
@@ -191,11 +198,11 @@ class Floor:
         reply.ledger.size(clause, n, final=final)
         if final:
             self._n_samples += n
-            self._n_letters += len(reply.ledger.clause(clause))
+            self._length += reply.ledger.length(clause)
 
     def heard(self, reply: Reply) -> str:
         """The words of a reply that have been played."""
-        return reply.ledger.heard(reply.played, self._n_samples / max(1, self._n_letters))
+        return reply.ledger.heard(reply.played, self._n_samples / max(1.0, self._length))
 
     def to_synthesize(self) -> Iterator[Reply]:
         """Replies whose next clause should be synthesized now: of the one that is heard, of the next one, and of one

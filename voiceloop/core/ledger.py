@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from voiceloop.core import pace as paces
+
 
 class Ledger:
     """Clauses in order, each with the number of samples it became.
 
-    Within a clause words are placed linearly by their letters. The speed of speech is fairly even, so that this is
-    right to about a word in short clauses; a better map can replace it behind the same calls.
+    Within a clause words are placed by how long each takes to say (pace.py). Their number of samples is all that is
+    asked for: to know the true places of the pauses inside a clause would gain next to nothing (benchmarks/heard.py).
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,10 @@ class Ledger:
         """The text of one clause."""
         return self._texts[number]
 
+    def length(self, clause: int) -> float:
+        """How long it takes to say a clause, in the units of `heard`."""
+        return paces.length(self._texts[clause])
+
     def playing(self, n: int) -> int:
         """The clause that sample n belongs to: at most the first one that is not wholly synthesized."""
         for number, size in enumerate(self._sizes[: self._done]):
@@ -69,31 +75,26 @@ class Ledger:
     def heard(self, n: int, pace: float) -> str:
         """The words that were heard when n samples have been played.
 
-        pace: samples a letter, as known from elsewhere (0: not known). It says how long a clause would have become of
-        which only the beginning was synthesized.
+        pace: samples a unit of `length`, as known from elsewhere (0: not known). It says how long a clause would have
+        become of which only the beginning was synthesized.
         """
-        words: list[str] = []
+        parts: list[str] = []
         whole = len(self._texts) - 1 if self._torn else self._done
         for number, (text, size) in enumerate(zip(self._texts, self._sizes, strict=True)):
             if number < whole and n >= size:
                 if size:
-                    words.append(text)
+                    parts.append(text)
                 n -= size
                 continue
             if n > 0 and size:
-                words.append(_part(text, n / (size if number < whole else max(size, len(text) * pace))))
+                parts.append(_part(text, n, size, pace if number >= whole else 0.0))
             break
-        return " ".join(word for word in words if word)
+        return " ".join(part for part in parts if part)
 
 
-def _part(text: str, share: float) -> str:
-    """The words of which at least half lies within the first `share` of the text."""
-    limit = share * len(text)
-    kept: list[str] = []
-    at = 0
-    for word in text.split():
-        if at + len(word) / 2 > limit:
-            break
-        kept.append(word)
-        at += len(word) + 1
-    return " ".join(kept)
+def _part(text: str, n: int, size: int, pace: float) -> str:
+    """The words of which at least half lies within the first n of all samples. pace: as in `heard`; there are more."""
+    words = paces.words(text)
+    length = words[-1].stop if words else 0.0
+    limit = n / max(size, length * pace) * length
+    return text[: max((word.end for word in words if (word.start + word.stop) / 2 <= limit), default=0)]

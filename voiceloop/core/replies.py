@@ -101,11 +101,12 @@ def flushed(m: Machines, event: ev.Flushed) -> None:
         reply.played = event.n if event.exact else max(reply.played, event.n)
         finish(m, reply, reply.fate)
     elif (reply := m.floor.ended(event.reply)) and event.exact and event.n != reply.played:
-        before = m.floor.heard(reply)
+        before = m.floor.heard(reply), reply.cut_at
         reply.played = event.n
-        if (heard := m.floor.heard(reply)) != before:
-            m.out.append(ev.Amend(reply.id, heard))
-            m.history.amend(reply.id, heard)
+        heard, cut_at = after = m.floor.heard(reply), reply.cut_at
+        if after != before:
+            m.out.append(ev.Amend(reply.id, heard, cut_at))
+            m.history.amend(reply.id, heard, cut_at)
 
 
 def reply_failed(m: Machines, reply: Reply, event: ev.Failed, stage: ev.Stage) -> None:
@@ -129,15 +130,16 @@ def reply_failed(m: Machines, reply: Reply, event: ev.Failed, stage: ev.Stage) -
 
 def finish(m: Machines, reply: Reply, ending: ev.Ending) -> None:
     """The terminal event of a reply, and what is remembered of it."""
-    heard = m.floor.heard(reply)
+    heard, said = m.floor.heard(reply), reply.ledger.said
+    cut_at = reply.cut_at if ending == reply.fate else None
     if reply.kind in ("answer", "say") and (heard or ending == "interrupted") and ending != "withdrawn":
-        m.history.assistant(reply.id, reply.turn, heard)
+        m.history.assistant(reply.id, reply.turn, heard, said=said, cut_at=cut_at)
     if reply.script.overlong:
         who = "session" if reply.turn is None else "handler"
         m.out.append(ev.Notice(who, "The reply was too long; the rest of it was dropped."))
     if ending == "empty":
         _explain(m, reply)
-    m.out.append(ev.ReplyEnded(reply.id, reply.turn, ending, reply.ledger.said, heard))
+    m.out.append(ev.ReplyEnded(reply.id, reply.turn, ending, said, heard, cut_at))
     m.floor.end(reply)
 
 

@@ -64,9 +64,12 @@ class Mind:
             p = await model.score(pcm)
         self._feed(Scored(order.run, round(p, 3)))
 
-    async def answer(self, order: Answer, history: Sequence[Item]) -> None:
-        """Feeds the handler's reply as it comes."""
-        messages = tuple(Message(item.role, item.text) for item in history)
+    async def answer(self, order: Answer, history: Sequence[Item], rate: int) -> None:
+        """Feeds the handler's reply as it comes. rate: of the samples that history counts, Hz."""
+        messages = tuple(
+            Message(item.role, item.text, item.said, None if item.cut_at is None else item.cut_at / rate)
+            for item in history
+        )
         line = _Line(order.run, self._feed, self._sure.setdefault(order.turn, asyncio.Event()))
         view = TurnView(order.text, messages, order.turn, order.rev, self._session, line)
         deltas = timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler")

@@ -15,7 +15,17 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.turns import Turns
-from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Observer, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import (
+    AudioPort,
+    EchoCanceller,
+    EndOfTurn,
+    Handler,
+    Observer,
+    Resampler,
+    Synthesizer,
+    Transcriber,
+    Vad,
+)
 from voiceloop.session.clock import Clock
 from voiceloop.session.ears import Ears
 from voiceloop.session.judgement import Language
@@ -241,7 +251,7 @@ class Session:
 
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
-        self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history))
+        self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history, self._parts.port.out_rate))
 
     def _due(self) -> None:
         self._runs.spawn(self._tick(), "tick")  # a task, so that a bug in what follows ends the session

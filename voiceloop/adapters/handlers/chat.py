@@ -12,7 +12,7 @@ from typing import cast
 
 from voiceloop.adapters.http import Answer, Service
 from voiceloop.errors import ProviderError
-from voiceloop.ports import TurnView
+from voiceloop.ports import Message, TurnView
 
 log = logging.getLogger("voiceloop.chat")
 
@@ -59,7 +59,7 @@ class ChatHandler:
         What a model thinks is left out. A reply cut off by the token limit just ends there.
         """
         messages = _messages(self._system, turn)
-        private = [self._system, turn.text, *(m.text for m in turn.history)]
+        private = [self._system, turn.text, *(_heard(m) for m in turn.history)]
         thoughts, tally = _Thoughts(), _Tally()
         async with (
             self._http.open(
@@ -167,7 +167,7 @@ def _messages(system: str, turn: TurnView) -> list[Fields]:
 
     Neighbours of one role are joined: the templates of some models (Gemma, Mistral) reject them.
     """
-    said = [("system", system), *((m.role, m.text.strip()) for m in turn.history), ("user", turn.text)]
+    said = [("system", system), *((m.role, _heard(m)) for m in turn.history), ("user", turn.text)]
     merged: list[tuple[str, str]] = []
     for role, text in said:
         if not text:
@@ -176,6 +176,14 @@ def _messages(system: str, turn: TurnView) -> list[Fields]:
             text = f"{merged.pop()[1]}\n{text}"
         merged.append((role, text))
     return [{"role": role, "content": text} for role, text in merged]
+
+
+def _heard(message: Message) -> str:
+    """What was heard, with an ellipsis where it broke off: the model must know, and not take its own plan for said."""
+    text = message.text.strip()
+    if not text or message.cut_at is None or text == (message.said or "").strip():
+        return text
+    return f"{text}…" if text[-1].isalnum() else f"{text} …"
 
 
 def _text(content: object) -> str:
