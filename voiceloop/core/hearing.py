@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from voiceloop.core.audio import FRAME, SILENCE_DB, ticks
-from voiceloop.core.endpointing import ended
+from voiceloop.core.endpointing import ended, in_no_hurry
 from voiceloop.core.events import Voice
 from voiceloop.core.gate import Gate
 from voiceloop.core.policy import Policy
@@ -95,8 +95,8 @@ Fact = Opened | Spoke | Paused | Resumed | Closed | Rejected
 
 @dataclass(slots=True)
 class _Segment:
-    """new: where it began or was reopened. voiced: speech since then. level_db: how loud the speaker is. wait, ready:
-    the silence that ends it, and whether all is done that can be done before."""
+    """new: where it began or was reopened. voiced: speech since then. level_db: how loud the speaker is. wait: the
+    silence that ends it. looks: how often it was time to look at the words."""
 
     turn: int
     rev: int
@@ -108,7 +108,6 @@ class _Segment:
     voiced: int
     level_db: float
     wait: int
-    ready: bool = False
     looks: int = 0
     end: int | None = None
 
@@ -165,7 +164,7 @@ class Hearing:
     def be_patient(self, turn: int, *, wait: int, ready: bool) -> None:
         """The silence that ends this turn, if it is the open one, and whether all is done that can be done before."""
         if self._segment and self._segment.turn == turn:
-            self._segment.wait, self._segment.ready = wait, ready
+            self._segment.wait = in_no_hurry(self._segment.policy, wait, ready=ready)
 
     def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
@@ -206,7 +205,7 @@ class Hearing:
         if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
             self._segment, self._last = last, None
             last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
-            last.end, last.wait, last.ready = None, last.policy.wait, False
+            last.end, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
             return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
             turn=self.new_turn(),
@@ -218,7 +217,7 @@ class Hearing:
             fresh=fresh,
             voiced=self.at - since,
             level_db=level_db,
-            wait=self.policy.wait,
+            wait=in_no_hurry(self.policy, self.policy.wait, ready=False),
         )
         return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
 
@@ -235,7 +234,7 @@ class Hearing:
         gate = self._gate
         over = self.at - segment.start >= segment.policy.max_turn
         quiet, doubt = self.at - gate.last, self.at - gate.doubt
-        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait, ready=segment.ready):
+        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait):
             return [self._close(segment, end, "cap" if over else "silence")]
         return []
 
@@ -246,8 +245,9 @@ class Hearing:
             higher = frame.level_db - segment.level_db
             segment.level_db += higher * _RISE if higher > 0 else -_FALL_DB
         if segment.end is not None:
-            facts.append(Resumed(segment.turn, segment.rev + 1, self._gate.since - segment.end))
-            segment.end, segment.wait, segment.ready = None, segment.policy.wait, False
+            silence = self._gate.since - segment.end + segment.policy.pause
+            facts.append(Resumed(segment.turn, segment.rev + 1, silence))
+            segment.end, segment.wait = None, in_no_hurry(segment.policy, segment.policy.wait, ready=False)
             segment.rev += 1
             segment.fresh = True
         if self.at - segment.start >= segment.policy.max_turn:
