@@ -178,12 +178,13 @@ def test_echo_cancellation(tmp_path: Path) -> None:
     """On for devices; where it cannot be used, barge-in by voice is off and one line says so."""
     pytest.importorskip("moonshine_voice")
     hidden = hiding(tmp_path / "site", "pywebrtc_audio")
-    assert python(ECHO, home=tmp_path).stdout == "True hold\n"
+    assert python(ECHO, home=tmp_path).stdout == "True pause\n"
     assert python(ECHO, home=tmp_path, env=environment(tmp_path, **hidden)).stdout == (
-        "False off Echo cancellation cannot be used, so barge-in by voice is off: No module named 'pywebrtc_audio'.\n"
+        "False ignore Echo cancellation cannot be used, so barge-in by voice is off: "
+        "No module named 'pywebrtc_audio'.\n"
     )
     off = environment(tmp_path, VOICELOOP_AUDIO_ECHO="off", **hidden)
-    assert python(ECHO, home=tmp_path, env=off).stdout == "False hold\n"
+    assert python(ECHO, home=tmp_path, env=off).stdout == "False pause\n"
 
 
 # --- the policy ---

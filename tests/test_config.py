@@ -75,7 +75,7 @@ def test_no_file_gives_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[turn]\nwait = 1", "FILE: turn.wait: there is no such key. Known here: wait_s, pause_s, "),
+        ("[turn]\nwait = 1", "FILE: turn.wait: there is no such key. Known here: preset, wait_s, pause_s, "),
         ("[trun]\nwait_s = 1", "FILE: trun: there is no such key. Known here: offline, audio, vad, "),
         ("[turn]\nwait_s = 'long'", "FILE: turn.wait_s: expected a number, got text."),
         ("[turn]\ntries = 1.5", "FILE: turn.tries: expected a whole number, got a number."),
@@ -83,8 +83,8 @@ def test_no_file_gives_the_defaults() -> None:
         ("[audio]\ninput = true", "FILE: audio.input: expected a number or a name, got true or false."),
         ("turn = 3", "FILE: turn: expected a section, got a whole number."),
         ("[turn]\nwait_s = 99.0", "FILE: turn.wait_s: expected a number <= 10.0."),
-        ("[turn]\nwait_s = 0", "FILE: turn.wait_s: expected a number >= 0.1."),
-        ("[turn]\nwait_s = nan", "FILE: turn.wait_s: expected a number >= 0.1."),
+        ("[turn]\nonset_s = 0", "FILE: turn.onset_s: expected a number >= 0.02."),
+        ("[turn]\nwait_s = nan", "FILE: turn.wait_s: expected a number >= 0.0."),
         ("[turn]\nmax_s = inf", "FILE: turn.max_s: expected a number <= 600.0."),
         (
             "[turn]\nbarge_in = 'no'",
@@ -198,7 +198,7 @@ def test_what_is_wrong_in_a_variable(tmp_path: Path, variable: str, value: str, 
 
 
 def test_what_no_single_variable_shows(tmp_path: Path) -> None:
-    assert complaint(tmp_path, "", VOICELOOP_TURN_PAUSE_S="0.9") == (
+    assert complaint(tmp_path, "", VOICELOOP_TURN_WAIT_S="0.8", VOICELOOP_TURN_PAUSE_S="0.9") == (
         "environment: turn.pause_s must not be longer than turn.wait_s."
     )
 

@@ -74,10 +74,10 @@ def test_clauses_are_made_one_by_one_and_not_too_far_ahead() -> None:
     reply.state = "playing"
     for _ in range(2):
         (due,) = it.to_synthesize()
-        made.append(due.asked)
-        due.asked += 1
+        made.append(due.script.asked)
+        due.script.asked += 1
         assert list(it.to_synthesize()) == []
-        it.prepared(due, due.asked - 1, 100, final=True)
+        it.prepared(due, due.script.asked - 1, 100, final=True)
     assert list(it.to_synthesize()) == []
     reply.played = 100
     assert list(it.to_synthesize()) == [reply]
@@ -154,9 +154,9 @@ def test_clauses_begin_to_be_heard() -> None:
     it = Floor()
     reply = spoken(it)
     assert reply.begun == 0
-    reply.state, reply.asked = "playing", 1
+    reply.state, reply.script.asked = "playing", 1
     assert reply.begun == 1
-    reply.asked = 2
+    reply.script.asked = 2
     it.prepared(reply, 0, 100, final=True)
     assert reply.begun == 1
     reply.played = 100

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from voiceloop.core.audio import FRAME
-from voiceloop.core.endpointing import ended
 from voiceloop.core.gate import Gate
-from voiceloop.core.policy import Policy
 
 
 def run(gate: Gate, *ps: float, at: int = 0) -> str:
@@ -57,11 +55,3 @@ def test_reset_and_tune() -> None:
     it.reset()
     assert not it.voiced
     assert run(gate(), 0.9, 0.9) == "--"
-
-
-@pytest.mark.parametrize(
-    ("quiet", "doubt", "want"),
-    [(9599, 9599, False), (9600, 9600, True), (9600, 959, False), (9600, 960, True), (11200, 0, True)],
-)
-def test_the_end_of_a_turn(quiet, doubt, want) -> None:
-    assert ended(Policy(), quiet=quiet, doubt=doubt) is want

@@ -6,7 +6,7 @@ import pytest
 
 from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.events import Voice
-from voiceloop.core.hearing import Closed, Hearing, Opened, Paused, Rejected, Resumed
+from voiceloop.core.hearing import Closed, Hearing, Opened, Paused, Rejected, Resumed, Spoke
 from voiceloop.core.policy import Policy
 
 P = Policy()
@@ -25,13 +25,16 @@ def test_a_turn() -> None:
     it = Hearing(P)
     assert hear(it, -1.0, 0.04) == []
     assert not it.speaking
-    assert hear(it, 0.46) == [Opened(1, 16000, P, continues=False)]
+    assert hear(it, 0.46) == [
+        Opened(1, 0, 16000, P, continues=False, reopened=False),
+        Spoke(1, 11200, 16000, 20800, 4800),
+    ]
     assert it.speaking
-    assert hear(it, -0.1) == [Paused(1, 0, 16000 - 4800, 16000, 25600)]
-    assert hear(it, 0.06) == [Resumed(1, 1)]
+    assert hear(it, -0.1) == [Paused(1, 0, 16000 - 4800, 16000, 25600, 16000, 8000)]
+    assert hear(it, 0.06) == [Resumed(1, 1, ticks(0.1)), Spoke(1, 11200, 16000, 26560, 8000 + 320)]
     assert hear(it, -0.6) == [
-        Paused(1, 1, 11200, 16000, 25600 + 960 + 1600),
-        Closed(1, 1, 11200, 16000, 28160, ticks(0.6), "silence"),
+        Paused(1, 1, 11200, 16000, 25600 + 960 + 1600, 16000, 8000 + 320),
+        Closed(1, 1, 11200, 16000, 28160, ticks(0.6), ticks(0.6), "silence"),
     ]
     assert (it.at, it.open_turn) == (ticks(1 + 0.5 + 0.1 + 0.06 + 0.6), None)
 
@@ -51,7 +54,7 @@ def test_the_hangover_does_not_make_a_noise_a_turn(speech, n_turns) -> None:
     it = Hearing(P)
     facts = hear(it, speech, -1.0)
     assert sum(isinstance(f, Closed) for f in facts) == n_turns
-    assert [f for f in facts if isinstance(f, Rejected)] == [Rejected(1, "too short")] * (1 - n_turns)
+    assert [f for f in facts if isinstance(f, Rejected)] == [Rejected(1, "too short", ticks(speech))] * (1 - n_turns)
 
 
 def test_a_doubtful_frame_delays_the_end() -> None:
@@ -79,16 +82,19 @@ def test_configuring_keeps_an_onset() -> None:
     it = Hearing(P)
     hear(it, 0.04)
     it.configure(Policy(pre_roll=0))
-    assert hear(it, 0.02) == [Opened(1, 0, it.policy, continues=False)]
+    assert hear(it, 0.02) == [Opened(1, 0, 0, it.policy, continues=False, reopened=False)]
 
 
 def test_the_longest_turn_goes_on_as_another_that_is_not_speech_until_it_pauses() -> None:
     policy = Policy(max_turn=ticks(3))
     it = Hearing(policy)
-    facts = hear(it, 3.1)
+    facts = [f for f in hear(it, 3.1) if not isinstance(f, Spoke)]
     cut = facts[1].end
     assert ticks(1.5) < cut <= ticks(3)
-    assert facts[1:] == [Closed(1, 0, 0, 0, cut, 0, "cap"), Opened(2, cut, policy, continues=True)]
+    assert facts[1:] == [
+        Closed(1, 0, 0, 0, cut, 0, policy.wait, "cap"),
+        Opened(2, 0, cut, policy, continues=True, reopened=False),
+    ]
     assert (it.open_turn, it.speaking) == (2, False)
     hear(it, -0.2)
     assert not it.speaking
@@ -106,7 +112,7 @@ def test_close() -> None:
     it = Hearing(P)
     assert it.close() == []
     hear(it, 0.5)
-    assert it.close() == [Rejected(1, "closed")]
+    assert it.close() == [Rejected(1, "closed", ticks(0.5))]
     assert it.open_turn is None
 
 
@@ -114,4 +120,4 @@ def test_deaf() -> None:
     it = Hearing(P)
     assert hear(it, 1.0, deaf=True) == []
     assert hear(it, 0.24) == []
-    assert hear(it, 0.06) == [Opened(1, ticks(1.24), P, continues=False)]
+    assert hear(it, 0.06) == [Opened(1, 0, ticks(1.24), P, continues=False, reopened=False)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from voiceloop.core.events import Drop
+from voiceloop.core.events import Drop, Transcribed
 from voiceloop.core.policy import Policy
-from voiceloop.core.work import Run, Work
+from voiceloop.core.work import Draft, Run, Span, Work
 
 P = Policy()
 
@@ -39,12 +39,13 @@ def test_dropping() -> None:
 def test_drafts_are_settled_in_their_order() -> None:
     it = Work()
     it.open(1, P)
-    it.open(2, P, text="typed")
+    it.open(2, P).words = Transcribed(0, "typed")
+    it[2].decided = 0
     assert list(it.settled()) == []
-    it[1].decided = True
+    it[1].decided = 0
     assert list(it.settled()) == []
     assert it.waiting()
-    it[1].text = ""
+    it[1].words = Transcribed(0, "")
     assert [d.turn for d in it.settled()] == [1, 2]
     it.close(1)
     it.close(2)
@@ -55,7 +56,8 @@ def test_drafts_are_settled_in_their_order() -> None:
 
 def test_nobody_waits_for_what_was_silenced() -> None:
     it = Work()
-    it.open(1, P, text="typed")
+    it.open(1, P).decided = 0
+    assert it.waiting()
     it[1].silenced = True
     assert not it.waiting()
 
@@ -64,8 +66,7 @@ def test_only_the_oldest_is_answered_early() -> None:
     it = Work()
     it.open(1, P)
     it.open(2, P)
-    it[2].pause(0, 0, 10)
-    it[2].text = "second"
+    it[2].span, it[2].words = Span(0, 0, 10), Transcribed(0, "second")
     assert it.to_answer_early() is None
     it.close(1)
     assert it.to_answer_early() is it[2]
@@ -78,8 +79,8 @@ def test_a_draft_that_goes_on_forgets() -> None:
     it = Work()
     it.open(1, P)
     draft = it[1]
-    draft.pause(0, 5, 10)
-    draft.text, draft.reply = "words", 3
+    draft.span, draft.words, draft.reply = Span(0, 5, 10), Transcribed(0, "words"), 3
+    draft.decided, draft.answered, draft.score = 99, True, 0.5
     draft.failed.add("handler")
     draft.go_on(1)
-    assert (draft.rev, draft.end, draft.text, draft.reply, draft.failed) == (1, None, None, None, set())
+    assert draft == Draft(1, P, rev=1)

@@ -244,7 +244,7 @@ LONG = "One two three four five six seven eight nine ten."
 
 
 async def test_barge_in_leaves_exactly_what_was_heard() -> None:
-    stt = FakeTranscriber(["hello", "again", "again"])
+    stt = FakeTranscriber(["hello", *["again"] * 8])
     talk = Talk(-0.5, 1.0, -2.0, 1.0, -8.0, stt=stt, handler=FakeHandler({"hello": LONG}), tts=Numbers())
     await talk.run()
     ended = talk.of(ev.ReplyEnded)[0]

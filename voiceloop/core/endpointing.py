@@ -25,16 +25,21 @@ def patience(policy: Policy, *, finished: float | None, open_end: bool, pace: fl
     return round(_interpolate(policy.waits, finished) * pace)
 
 
-def ended(policy: Policy, *, quiet: int, doubt: int, wait: int, ready: bool) -> bool:
+def in_no_hurry(policy: Policy, wait: int, *, ready: bool) -> int:
+    """The silence that ends a turn: until `policy.late` nothing is gained by ending one that is not ready.
+
+    ready: whether all is done that can be done before it ends.
+    """
+    return wait if ready else max(wait, policy.late)
+
+
+def ended(policy: Policy, *, quiet: int, doubt: int, wait: int) -> bool:
     """Whether a turn ends after `quiet` ticks of silence.
 
-    wait: the silence that ends it. ready: whether all is done that can be done before it ends; until `policy.late`
-    nothing would be gained by ending it before.
+    wait: the silence that ends it.
     doubt: ticks since a frame last reached the onset threshold. Such a frame is a last chance that the person goes
     on: it delays the end by `guard_most` at most.
     """
-    if not ready:
-        wait = max(wait, policy.late)
     if quiet < wait:
         return False
     return doubt >= policy.guard or quiet >= wait + policy.guard_most

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from voiceloop.core.audio import FRAME, SILENCE_DB, ticks
-from voiceloop.core.endpointing import ended
+from voiceloop.core.endpointing import ended, in_no_hurry
 from voiceloop.core.events import Voice
 from voiceloop.core.gate import Gate
 from voiceloop.core.policy import Policy
@@ -97,10 +97,17 @@ Fact = Opened | Spoke | Paused | Resumed | Closed | Rejected
 
 
 @dataclass(slots=True)
+class _Loudness:
+    """How loud the speaker is, and the quietest frame of his pause."""
+
+    speech_db: float
+    pause_db: float = 0.0
+
+
+@dataclass(slots=True)
 class _Segment:
-    """new: where it began or was reopened. voiced: speech since then. level_db: how loud the speaker is. wait, ready:
-    the silence that ends it, and whether all is done that can be done before. quiet_db: of the quietest frame of the
-    pause."""
+    """new: where it began or was reopened. voiced: speech since then. wait: the silence that ends it. looks: how often
+    it was time to look at the words."""
 
     turn: int
     rev: int
@@ -110,12 +117,10 @@ class _Segment:
     new: int
     fresh: bool
     voiced: int
-    level_db: float
+    loud: _Loudness
     wait: int
-    ready: bool = False
     looks: int = 0
     end: int | None = None
-    quiet_db: float = 0.0
 
 
 class Hearing:
@@ -170,7 +175,7 @@ class Hearing:
     def be_patient(self, turn: int, *, wait: int, ready: bool) -> None:
         """The silence that ends this turn, if it is the open one, and whether all is done that can be done before."""
         if self._segment and self._segment.turn == turn:
-            self._segment.wait, self._segment.ready = wait, ready
+            self._segment.wait = in_no_hurry(self._segment.policy, wait, ready=ready)
 
     def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
@@ -185,7 +190,7 @@ class Hearing:
             self._gate.reset()
             return []
         p = 0.0 if deaf else frame.p
-        behind = segment is not None and frame.level_db < segment.level_db - segment.policy.background_db
+        behind = segment is not None and frame.level_db < segment.loud.speech_db - segment.policy.background_db
         self._gate.step(self.at, frame.n, p, background=behind)
         if segment is None:
             return [self._open(reopen, frame.level_db)] if self._gate.voiced else []
@@ -211,7 +216,7 @@ class Hearing:
         if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
             self._segment, self._last = last, None
             last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
-            last.end, last.wait, last.ready = None, last.policy.wait, False
+            last.end, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
             return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
             turn=self.new_turn(),
@@ -222,8 +227,8 @@ class Hearing:
             new=since,
             fresh=fresh,
             voiced=self.at - since,
-            level_db=level_db,
-            wait=self.policy.wait,
+            loud=_Loudness(level_db),
+            wait=in_no_hurry(self.policy, self.policy.wait, ready=False),
         )
         return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
 
@@ -231,19 +236,19 @@ class Hearing:
         if self._gate.voiced:
             return self._speak(segment, frame)
         if segment.end is None:
-            segment.end, segment.quiet_db = self.at, frame.level_db
+            segment.end, segment.loud.pause_db = self.at, frame.level_db
             s = segment
             return [Paused(s.turn, s.rev, s.context, s.start, self.at, s.new, s.voiced)]
-        if frame.level_db > segment.quiet_db + _STIR_DB:
+        if frame.level_db > segment.loud.pause_db + _STIR_DB:
             self._gate.doubt = self.at
-        segment.quiet_db = min(segment.quiet_db, frame.level_db)
+        segment.loud.pause_db = min(segment.loud.pause_db, frame.level_db)
         return self._silent(segment, segment.end)
 
     def _silent(self, segment: _Segment, end: int) -> list[Fact]:
         gate = self._gate
         over = self.at - segment.start >= segment.policy.max_turn
         quiet, doubt = self.at - gate.last, self.at - gate.doubt
-        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait, ready=segment.ready):
+        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait):
             return [self._close(segment, end, "cap" if over else "silence")]
         return []
 
@@ -251,11 +256,12 @@ class Hearing:
         facts: list[Fact] = []
         if self._gate.last == self.at:  # the hangover is not speech
             segment.voiced += frame.n
-            higher = frame.level_db - segment.level_db
-            segment.level_db += higher * _RISE if higher > 0 else -_FALL_DB
+            higher = frame.level_db - segment.loud.speech_db
+            segment.loud.speech_db += higher * _RISE if higher > 0 else -_FALL_DB
         if segment.end is not None:
-            facts.append(Resumed(segment.turn, segment.rev + 1, self._gate.since - segment.end))
-            segment.end, segment.wait, segment.ready = None, segment.policy.wait, False
+            silence = self._gate.since - segment.end + segment.policy.pause
+            facts.append(Resumed(segment.turn, segment.rev + 1, silence))
+            segment.end, segment.wait = None, in_no_hurry(segment.policy, segment.policy.wait, ready=False)
             segment.rev += 1
             segment.fresh = True
         if self.at - segment.start >= segment.policy.max_turn:

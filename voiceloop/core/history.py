@@ -59,10 +59,6 @@ class History:
         self._items = [item for item in self._items if item.turn != turn]
         self._trim()
 
-    def withdraw(self, turn: int) -> None:
-        """A turn was not finished: it and its reply were never said."""
-        self._items = [item for item in self._items if item.turn != turn]
-
     def view(self, turn: int | None = None) -> tuple[Item, ...]:
         """All items but those of the given turn."""
         shown = self._items[self._first :]

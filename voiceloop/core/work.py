@@ -111,6 +111,8 @@ class Draft:
     span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
     decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
     silenced: the words count, but nobody wants an answer. failed: stages that failed for this rev.
+
+    Why so long: nearly every rule asks for several of these at once, and all of them begin and end with the turn.
     """
 
     turn: int
