@@ -138,6 +138,8 @@ async def test_offline_answers(text: str, answer: str | None) -> None:
 @pytest.mark.parametrize("text", ["repeat that", "Say that again, please.", "pardon", "what did you say", "again"])
 async def test_offline_repeats(text: str) -> None:
     assert await say(offline(), turn(text, HISTORY)) == "Good morning!"
+    cut = (*HISTORY, Message("assistant", "It's ten", said="It's ten to nine.", cut_at=0.6))
+    assert await say(offline(), turn(text, cut)) == "It's ten to nine."
     assert await say(offline(), turn(text)) == "I have not said anything yet."
 
 

@@ -135,7 +135,8 @@ def _between(handler: OfflineHandler, match: re.Match[str], turn: TurnView) -> s
 
 
 def _again(handler: OfflineHandler, match: re.Match[str], turn: TurnView) -> str:
-    last = next((m.text for m in reversed(turn.history) if m.role == "assistant" and m.text.strip()), None)
+    # All of it: who cut it off and asks again wants the rest too.
+    last = next((m.said or m.text for m in reversed(turn.history) if m.role == "assistant" and m.text.strip()), None)
     return last or "I have not said anything yet."
 
 
