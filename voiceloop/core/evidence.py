@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +151,7 @@ def _curve(pcm: Pcm) -> NDArray[np.float64]:
     """Mean power of each 10 ms, smoothed over 30, never zero."""
     steps = pcm[: pcm.size // STEP * STEP].reshape(-1, STEP).astype(np.float32)
     power = np.einsum("ij,ij->i", steps, steps).astype(np.float64) / STEP + 1.0
-    smooth: NDArray[np.float64] = np.convolve(power, np.full(3, 1 / 3), mode="same")
-    return smooth
+    return cast("NDArray[np.float64]", np.convolve(power, np.full(3, 1 / 3), mode="same"))
 
 
 def _threshold(power: NDArray[np.float64]) -> float:
