@@ -182,7 +182,11 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None:
             continue
-        seen = trial.glimpse(m.hearing.at, held=m.floor.audible is not None, lost="stt" in draft.failed)
+        # Where nothing may run ahead, the words of a turn are known after its decision; those of a voice after one, never.
+        lost = "stt" in draft.failed or (
+            trial.reopens and not draft.early("stt") and not m.work.busy(draft.turn, "stt")
+        )
+        seen = trial.glimpse(m.hearing.at, held=m.floor.audible is not None, lost=lost)
         if (verdict := judge(draft.policy, seen)) is None:
             continue
         trial.verdict = verdict
