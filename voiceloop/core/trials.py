@@ -182,7 +182,7 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None:
             continue
-        # Where nothing may run ahead, the words of a turn are known once it is decided, those of a voice after that never.
+        # Where nothing may run ahead, the words of a voice after the decision are never looked at.
         lost = "stt" in draft.failed or (
             trial.reopens and not draft.early("stt") and not m.work.busy(draft.turn, "stt")
         )
