@@ -169,7 +169,7 @@ def real(args: argparse.Namespace) -> None:
     import latency
 
     print("in real time: added by us after the turn decision (goal 10 / - / 20)")
-    latency.services(3, 20)
+    latency.services(1, 20)
     print("in real time: embedded engines (goal ready 300 / - / 550, heard 600 / - / 1100)")
     latency.embedded(args.directory, 5.0, lambda name: args.speakers in ("all", material.half(name)))
 
