@@ -5,8 +5,8 @@ words with marks: unmarked gap = the words so far cannot be complete; / = they c
 sign: . complete, ? perhaps, ~ not). Which files there are is up to the directory.
 
 Speech is every 10 ms frame that is within 35 dB of the recording's loud level (95th percentile), 8 dB above its noise
-floor (5th percentile), and at most 120 ms before or 60 behind a frame that Silero gives 0.35: the last one is the end of
-speech.
+floor (5th percentile), and at most 120 ms before or 60 behind a frame that Silero gives 0.35: the last one is where
+speech ends.
 """
 
 from __future__ import annotations
