@@ -5,7 +5,8 @@ words with marks: unmarked gap = the words so far cannot be complete; / = they c
 sign: . complete, ? perhaps, ~ not). Which files there are is up to the directory.
 
 Speech is every 10 ms frame that is within 35 dB of the recording's loud level (95th percentile), 8 dB above its noise
-floor (5th percentile), and within 60 ms of a frame that Silero gives 0.35: the last one is the end of speech.
+floor (5th percentile), and at most 120 ms before or 60 behind a frame that Silero gives 0.35: the last one is where
+speech ends.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ STEP = RATE // 100
 """Levels are measured in frames of 10 ms."""
 
 _BELOW_LOUD, _ABOVE_FLOOR = 35.0, 8.0
-_NEAR = 6
+_BEFORE, _AFTER = 12, 6
 _LOW, _QUIET, _FALL, _BESIDE = 16.0, 28.0, 8.0, 15
 _CONTEXT_S = 3.0
 _EDGE = 4
@@ -103,6 +104,9 @@ def levels_db(pcm: Pcm) -> Signal:
 def likelihood(pcm: Pcm) -> Signal:
     """Silero's probability for each 10 ms."""
     vad = SileroVad()
+    quiet = np.random.default_rng(0).integers(-3, 4, RATE // FRAME * FRAME).astype(np.int16)
+    for at in range(0, quiet.size, FRAME):  # it hears little of what begins with the recording
+        vad.probability(quiet[at : at + FRAME])
     padded = np.concatenate((pcm, np.zeros(2 * FRAME, np.int16)))
     found = [vad.probability(padded[at : at + FRAME]) for at in range(0, pcm.size, FRAME)]
     # A window of 32 ms tells of what lies, on the mean, a frame back.
@@ -116,8 +120,8 @@ def speech_frames(pcm: Pcm, p: Signal | None = None) -> NDArray[np.bool_]:
     limit = min(max(loud - _BELOW_LOUD, floor + _ABOVE_FLOOR), loud - 15)
     found = level > limit
     if p is not None:
-        near = np.convolve(p >= 0.35, np.ones(2 * _NEAR + 1), mode="same")[: found.size] > 0
-        found &= near
+        window = np.lib.stride_tricks.sliding_window_view(np.pad(p >= 0.35, (_AFTER, _BEFORE)), _AFTER + _BEFORE + 1)
+        found &= window.any(axis=1)
     alone = np.convolve(found, np.ones(3), mode="same") < 2
     return found & ~alone
 
@@ -210,9 +214,9 @@ def dips(recording: Recording) -> list[tuple[int, int]]:
         if low > loud - _LOW or low > near.min():
             continue
         a, b = i, i
-        while level[a - 1] < max(low + 6, quiet):
+        while a > 0 and level[a - 1] < max(low + 6, quiet):
             a -= 1
-        while level[b + 1] < max(low + 6, quiet):
+        while b + 1 < level.size and level[b + 1] < max(low + 6, quiet):
             b += 1
         if a < _BESIDE or b + 1 >= level.size:
             continue  # it is the quiet before or behind all speech

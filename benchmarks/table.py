@@ -57,15 +57,20 @@ def _cuts(results: Sequence[Result]) -> Iterator[str]:
         those = [r for r in pauses if length in r.tags]
         mid = [r for r in those if r.tags[0] in MID]
         people = len({r.speaker for r in mid})
-        yield _line(
-            f"{length} ms, mid-sentence ({people} speakers)", share([r.cut for r in mid]), goals.get(length, "")
-        )
+        yield _line(f"{length} ms, mid-sentence", share([r.cut for r in mid]), goals.get(length, ""))
+        yield _line("    mean of the speakers' shares", f"{people:5}{_by_speaker(mid):8.1f} %")
         yield _line("    words so far cannot be complete", share([r.cut for r in those if "inside" in r.tags]))
         yield _line("    they could be, but go on", share([r.cut for r in those if "open" in r.tags]))
         yield _line("    a sentence ended, another follows", share([r.cut for r in those if "sentence" in r.tags]))
     yield _line("natural pauses, each recording as it is", share([r.cut for r in natural]))
     cuts = [r for r in [*pauses, *natural] if r.cut]
     yield _line("  of the cut-offs, repaired by reopening", share([r.reopened > 0 for r in cuts]))
+
+
+def _by_speaker(results: Sequence[Result]) -> float:
+    """Per cent, when every speaker counts the same, however much there is of him."""
+    shares = [statistics.mean(r.cut for r in results if r.speaker == who) for who in {r.speaker for r in results}]
+    return 100 * statistics.mean(shares) if shares else 0.0
 
 
 def _noise(results: Sequence[Result]) -> Iterator[str]:

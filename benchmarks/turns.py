@@ -11,6 +11,9 @@ does not depend on the machine. --real adds what does: what the loop adds, and t
 Material (material.py, scenes.py): the end of speech is the last 10 ms frame within 35 dB of the loud level that Silero
 takes for speech; behind it, and in pauses, stands the recording's own room tone. Pauses are put between words that a
 recognizer hears on both sides; `inside` a sentence whose words so far cannot be complete, `open` where they could.
+Over the reply (no echo): 1.2 to 3.5 s after its first sample somebody begins to speak, words cut from recordings or
+synthetic ones, or coughs, types, shuts a door; `last reply sample` is heard before the reply pauses, the judgement is
+when the port is told to go on or to stop, and going on is right only if every sample is heard once and in order.
 Cut off: any sample of a reply heard before the last sample of speech, even if taken back. Shares have Wilson's 95 %
 intervals, medians bootstrap's; scenes of one recording are not independent, so true intervals are wider.
 """
@@ -169,7 +172,7 @@ def real(args: argparse.Namespace) -> None:
     import latency
 
     print("in real time: added by us after the turn decision (goal 10 / - / 20)")
-    latency.services(3, 20)
+    latency.services(1, 20)
     print("in real time: embedded engines (goal ready 300 / - / 550, heard 600 / - / 1100)")
     latency.embedded(args.directory, 5.0, lambda name: args.speakers in ("all", material.half(name)))
 
