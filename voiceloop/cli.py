@@ -209,7 +209,7 @@ def _written_down(
         note(f"Recording to {args.record}: it will hold your voice, and all that is said.")
         taps.append(journal)
     if config.journal.trace:
-        trace = TraceLog(trace_folder())
+        trace = TraceLog(trace_folder(), latency=not assembled.parts.port.stepped)
         stack.callback(trace.close)
         taps.append(trace)
     return changed(assembled.parts, taps=tuple(taps))
@@ -334,10 +334,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from voiceloop.screen import clean, waterfall
 from voiceloop.session.latency import Latency
 from voiceloop.virtual import VirtualLoop
 from voiceloop.whatif import run as whatif
-from voiceloop.whatif.outcome import SOON_S, Turn, typical
+from voiceloop.whatif.outcome import SOON_S, Turn, alike, near, typical
 from voiceloop.whatif.run import Outcome
 
 _SHOWN = 3
@@ -122,7 +122,7 @@ def _table(outcome: Outcome) -> Table:
     table.add_column("voiceloop", ratio=3)
     table.add_column("", ratio=2, style="yellow")
     for pair in outcome.pairs:
-        same = [_cells(turn) for turn in pair.recorded] == [_cells(turn) for turn in pair.what_if]
+        same = len(pair.recorded) == len(pair.what_if) and all(map(alike, pair.recorded, pair.what_if))
         sides = [("both", pair.recorded)] if same else [("recorded", pair.recorded), ("what if", pair.what_if)]
         for name, turns in sides:
             style = "dim" if name == "recorded" else ""
@@ -153,16 +153,21 @@ def _summary(outcome: Outcome) -> Iterator[str]:
     def both(name: str, values: Sequence[str]) -> str:
         return f"{name} {values[0]}" + ("" if values[0] == values[1] else f" -> {values[1]}")
 
-    decided = [_ms(typical([turn.decided_ms for turn in side]), guess=False) for side in sides]
-    heard = [_ms(typical([t.heard_ms for t in side]), guess=guess and i == 1) for i, side in enumerate(sides)]
-    yield "Median after your last sound: " + ", ".join([both("decided", decided), both("heard", heard)]) + "."
+    decided = [typical([turn.decided_ms for turn in side]) for side in sides]
+    heard = [typical([turn.heard_ms for turn in side]) for side in sides]
+    rows = [("decided", decided, False), ("heard", heard, guess)]
+    medians = [
+        both(name, [_ms(before, guess=False), _ms(before if near(before, after) else after, guess=guessed)])
+        for name, (before, after), guessed in rows
+    ]
+    yield f"Median after your last sound: {', '.join(medians)}."
     counts = {
         "turns": [len(side) for side in sides],
         f"went on within {SOON_S:g} s": [sum(turn.went_on_s is not None for turn in side) for side in sides],
         "reopened": [sum(turn.reopened for turn in side) for side in sides],
         "interrupted": [sum(turn.ending == "interrupted" for turn in side) for side in sides],
     }
-    yield ", ".join(both(name, [str(n) for n in pair]) for name, pair in counts.items()).capitalize() + "."
+    yield ", ".join(both(f"{name}:", [str(n) for n in pair]) for name, pair in counts.items()).capitalize() + "."
     if guess:
         yield "?: another answer than the recorded one; it is taken to come as fast, and to be as long, as usual."
 

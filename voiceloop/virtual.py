@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Generator
-from contextlib import contextmanager
 
 
 class _Jump(selectors.SelectSelector):
     """Instead of waiting for a timer, moves the clock to it. Real file descriptors and threads are still waited for
-    when no timer is set, and while time stands still."""
+    when no timer is set."""
 
     clock = 0.0
-    still = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.still and timeout is not None and timeout > 0:
-            return super().select(None)
         ready = super().select(0 if timeout is not None else None)
         if not ready and timeout is not None and timeout > 0:
             self.clock += timeout
@@ -38,12 +33,3 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, n_s: float) -> None:
         """Time passes while the loop is kept from running, as when a call blocks it."""
         self._jump.clock += n_s
-
-    @contextmanager
-    def still(self) -> Generator[None, None, None]:
-        """Inside, no time passes: real work is done, by threads or processes, that is not to be measured."""
-        self._jump.still += 1
-        try:
-            yield
-        finally:
-            self._jump.still -= 1

@@ -50,10 +50,14 @@ def trace_folder() -> Path:
 
 
 class TraceLog:
-    """A `Tap` and an observer that writes the trace of one session into a folder. No failure of it is ever an error."""
+    """A `Tap` and an observer that writes the trace of one session into a folder. No failure of it is ever an error.
 
-    def __init__(self, folder: Path) -> None:
+    latency: False for a session that runs as fast as it can, whose milliseconds mean nothing.
+    """
+
+    def __init__(self, folder: Path, *, latency: bool = True) -> None:
         self._folder = folder
+        self._latency = latency
         self._now = self._at = 0
         self._path: Path | None = None
         self._file: BinaryIO | None = None
@@ -78,7 +82,7 @@ class TraceLog:
 
     def __call__(self, event: object) -> None:
         """Keeps latencies, which the session tells within the step."""
-        if isinstance(event, Latency):
+        if self._latency and isinstance(event, Latency):
             self._pen.put(json.dumps({"now": self._now, "at": self._at, "Latency": asdict(event)}))
 
     def close(self) -> None:

@@ -78,7 +78,9 @@ def sentence(trace: ev.Trace) -> str:
         for name, fact in trace.facts.items()
         if name not in names and fact is not None
     ]
-    return f"{text} ({', '.join(rest)})" if rest else text
+    if not rest:
+        return text
+    return f"{text[:-1]}, {', '.join(rest)})" if text.endswith(")") else f"{text} ({', '.join(rest)})"
 
 
 def value(name: str, fact: float | str | None) -> str:

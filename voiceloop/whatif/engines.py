@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from typing import cast
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE, Pcm, silence
@@ -13,8 +15,9 @@ from voiceloop.core.policy import Policy
 from voiceloop.errors import ProviderError
 from voiceloop.journal.reader import Step
 from voiceloop.ports import Transcriber, Transcript, TurnView
-from voiceloop.virtual import VirtualLoop
 from voiceloop.whatif.memory import UNKNOWN_ANSWER, UNKNOWN_WORDS, Memory
+
+T = TypeVar("T")
 
 
 class Orders:
@@ -45,14 +48,38 @@ class Orders:
         return next((order for order in reversed(self._pending) if order.end - order.context == n), None)
 
 
-class RecordedEars:
-    """A `Transcriber`. engine: runs again; None: there is none here. recorded: what was found then counts more than
-    what the engine finds, because another engine found it."""
+class Elsewhere:
+    """An event loop in a thread of its own. `do` keeps the caller's loop waiting: on that one no time passes."""
 
-    def __init__(self, memory: Memory, orders: Orders, engine: Transcriber | None, *, recorded: bool) -> None:
+    def __enter__(self) -> Elsewhere:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="voiceloop-elsewhere", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """What it gives, after as long as it takes."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class RecordedEars:
+    """A `Transcriber`. engine: runs again, elsewhere; None: there is none here. recorded: what was found then counts
+    more than what the engine finds, because another engine found it."""
+
+    def __init__(
+        self, memory: Memory, orders: Orders, engine: Transcriber | None, elsewhere: Elsewhere, *, recorded: bool
+    ) -> None:
         self._memory = memory
         self._orders = orders
         self._engine = engine
+        self._elsewhere = elsewhere
         self._recorded = recorded
         self.unknown = 0
         """Stretches of sound whose words nobody knows."""
@@ -65,25 +92,23 @@ class RecordedEars:
     async def warm_up(self) -> None:
         """The engine's, which takes no time."""
         if self._engine is not None:
-            with _loop().still():
-                await self._engine.warm_up()
+            self._elsewhere.do(self._engine.warm_up())
 
     async def transcribe(self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None) -> Transcript:
         """The words, after as long as it took then."""
-        found = await self._found(pcm, language, prompt)
+        found = self._found(pcm, language, prompt)
         await asyncio.sleep(self._memory.recognition(pcm.size) / RATE)
         return found
 
     async def aclose(self) -> None:
         """Whoever made the engine closes it."""
 
-    async def _found(self, pcm: Pcm, language: str | None, prompt: str | None) -> Transcript:
+    def _found(self, pcm: Pcm, language: str | None, prompt: str | None) -> Transcript:
         order = self._orders.of(pcm.size)
         if self._recorded and order and (known := self._memory.words(order.start, order.end)):
             return Transcript(known.text, logprob=known.logprob, p_stop=known.p_stop, p_comma=known.p_comma)
         if self._engine is not None:
-            with _loop().still():
-                return await self._engine.transcribe(pcm, language=language, prompt=prompt)
+            return self._elsewhere.do(self._engine.transcribe(pcm, language=language, prompt=prompt))
         self.unknown += 1
         return Transcript(UNKNOWN_WORDS)
 
@@ -149,7 +174,3 @@ class RecordedVoice:
 
 async def _until(start: float, ticks: int) -> None:
     await asyncio.sleep(max(0.0, start + ticks / RATE - asyncio.get_running_loop().time()))
-
-
-def _loop() -> VirtualLoop:
-    return cast("VirtualLoop", asyncio.get_running_loop())

@@ -67,19 +67,31 @@ class Memory:
 
     def commands(self) -> list[tuple[int, ev.Command]]:
         """What the host asked for, and when."""
-        kinds = ev.Say | ev.Respond | ev.Interrupt | ev.Mute | ev.Commit | ev.Configure
-        return [(step.now, step.event) for step in self.recording.steps if isinstance(step.event, kinds)]
+        asked = [(step.now, step.event) for step in self.recording.steps]
+        return [
+            (now, event) for now, event in asked if isinstance(event, ev.Command) and not isinstance(event, ev.Close)
+        ]
 
     def lag(self) -> int:
-        """Ticks from the release of a reply to its first sound, beyond the frame that it takes anyway."""
+        """Ticks from the moment a reply is released and there, until its first sound, beyond the frame that it takes
+        anyway."""
+        there: dict[int, int] = {}
         begun: dict[int, int] = {}
+        replies: dict[int, int] = {}
         waits: list[int] = []
         for step in self.recording.steps:
             for action in step.actions:
                 if isinstance(action, ev.ReplyStarted):
                     begun[action.reply] = step.now
-            if isinstance(step.event, ev.Played) and step.event.n > 0 and step.event.reply in begun:
-                waits.append(step.now - begun.pop(step.event.reply))
+                elif isinstance(action, ev.Synthesize):
+                    replies[action.run] = action.reply
+            match step.event:
+                case ev.Prepared(run=run, n=n) if n > 0 and run in replies:
+                    there.setdefault(replies[run], step.now)
+                case ev.Played(reply=reply, n=n) if n > 0 and reply in begun and reply in there:
+                    waits.append(step.now - max(begun.pop(reply), there[reply]))
+                case _:
+                    pass
         return max(0, round(median(waits)) - FRAME) if waits else 0
 
     # --- recognition ---

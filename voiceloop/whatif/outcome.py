@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from voiceloop.core import events as ev
-from voiceloop.core.audio import RATE
+from voiceloop.core.audio import FRAME, RATE
 from voiceloop.journal.reader import Step
 from voiceloop.session.latency import Stopwatch
 from voiceloop.whatif.memory import UNKNOWN_ANSWER, UNKNOWN_WORDS
@@ -31,7 +31,7 @@ class Turn:
     reply: str | None = ""
     decided_ms: int | None = None
     heard_ms: int | None = None
-    ending: str = ""
+    ending: str = "completed"
     dropped: str = ""
     reopened: int = 0
     went_on_s: float | None = None
@@ -64,14 +64,16 @@ class Pair:
 def turns(steps: Sequence[Step]) -> list[Turn]:
     """The decided turns of a session, in order."""
     known: dict[int, Turn] = {}
+    replies: dict[int, Turn] = {}
     decided: dict[int, int] = {}
     stopwatch = Stopwatch()
     for step in steps:
         latency = stopwatch.see(step.now, step.event, step.actions)
         for action in step.actions:
-            _note(known, step, action)
-            if isinstance(action, ev.Decided):
+            _note(known, replies, action)
+            if isinstance(action, ev.Decided) and (turn := known.get(action.turn)):
                 decided[action.turn] = step.at
+                turn.end = max(turn.start, step.at - action.waited)
         if latency is not None and latency.turn in known:
             known[latency.turn].heard_ms = latency.heard_ms
     found = [turn for turn in known.values() if turn.turn in decided]
@@ -99,20 +101,31 @@ def pairs(recorded: Sequence[Turn], what_if: Sequence[Turn]) -> list[Pair]:
     return [Pair(tuple(left), tuple(right)) for left, right in groups]
 
 
+def alike(one: Turn, other: Turn) -> bool:
+    """Whether nobody would notice a difference."""
+    same = (one.words, one.reply, one.ending, one.dropped, one.reopened, one.went_on_s is None) == (
+        (other.words, other.reply, other.ending, other.dropped, other.reopened, other.went_on_s is None)
+    )
+    return same and near(one.decided_ms, other.decided_ms) and near(one.heard_ms, other.heard_ms)
+
+
+def near(one: int | None, other: int | None) -> bool:
+    """Whether two times are the same: what is played is counted by frames, so they are no better than that."""
+    return one == other or (one is not None and other is not None and abs(one - other) <= 1000 * FRAME // RATE)
+
+
 def typical(values: Sequence[int | None]) -> int | None:
     """The median of what is known."""
     known = [value for value in values if value is not None]
     return round(median(known)) if known else None
 
 
-def _note(known: dict[int, Turn], step: Step, action: ev.Action) -> None:
+def _note(known: dict[int, Turn], replies: dict[int, Turn], action: ev.Action) -> None:
     match action:
         case ev.SpeechStarted(turn=id, start=start):
             known[id] = Turn(id, start, start)
         case ev.SpeechRejected(turn=id):
             known.pop(id, None)
-        case ev.SpeechStopped(turn=id, end=end) if turn := known.get(id):
-            turn.end = max(turn.end, end)
         case ev.Decided(turn=id, waited=waited) if turn := known.get(id):
             turn.decided_ms = round(waited * 1000 / RATE)
         case ev.Heard(turn=id, text=text) if turn := known.get(id):
@@ -121,7 +134,12 @@ def _note(known: dict[int, Turn], step: Step, action: ev.Action) -> None:
             turn.reopened += 1
         case ev.TurnDropped(turn=id, reason=reason) if turn := known.get(id):
             turn.dropped = reason
-        case ev.ReplyEnded(turn=int(id), ending=ending, said=said) if (turn := known.get(id)) and ending != "withdrawn":
+        case ev.ReplyStarted(reply=reply, turn=int(id)) if turn := known.get(id):
+            replies[reply] = turn
+            turn.reply, turn.ending = "", "still playing"
+        case ev.ReplySaid(reply=reply, text=text) if turn := replies.get(reply):
+            turn.reply = None if text == UNKNOWN_ANSWER or turn.reply is None else f"{turn.reply} {text}".strip()
+        case ev.ReplyEnded(reply=reply, ending=ending, said=said) if turn := replies.get(reply):
             turn.ending = ending
             turn.reply = None if UNKNOWN_ANSWER in said else said
         case _:

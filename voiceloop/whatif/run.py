@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 from voiceloop import build
-from voiceloop.config import assign, restored
+from voiceloop.config import Config, assign, restored
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.policy import Policy
 from voiceloop.journal.reader import Recording, Step
+from voiceloop.ports import Transcriber
 from voiceloop.session.session import Session
-from voiceloop.whatif.engines import Orders, RecordedEars, RecordedHandler, RecordedVoice
+from voiceloop.whatif.engines import Elsewhere, Orders, RecordedEars, RecordedHandler, RecordedVoice
 from voiceloop.whatif.memory import Memory
 from voiceloop.whatif.outcome import Pair, pairs, turns
+
+_REPLAYED = ("handler.", "tts.", "service.", "audio.", "offline")
+"""Settings of what is not run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ async def run(recording: Recording, settings: Sequence[str]) -> Outcome:
     policy = _changed(recording.policy, build.policy(before), build.policy(after))
     names: dict[str, str] = recording.facts.get("engines", {})
     remote = build.is_remote("stt", names.get("stt", "")) and after.stt == before.stt
-    async with build.embedded_transcriber(after) as (engine, name):
-        ears = RecordedEars(memory, orders, engine, recorded=remote or engine is None)
+    with Elsewhere() as elsewhere, _embedded(after, elsewhere) as (engine, name):
+        ears = RecordedEars(memory, orders, engine, elsewhere, recorded=remote or engine is None)
         handler = RecordedHandler(memory, early=bool(recording.facts.get("early", True)))
         engines = build.Engines(ears, RecordedVoice(memory), handler, {"stt": name, "tts": "", "handler": ""})
         port = build.recorded_port(memory.frames(), recording.out_rate, lag=memory.lag())
@@ -51,8 +56,21 @@ async def run(recording: Recording, settings: Sequence[str]) -> Outcome:
                 host.cancel()
     then = turns(recording.steps)
     now = turns(orders.steps)
+    in_vain = [key for setting in settings if (key := setting.partition("=")[0]).startswith(_REPLAYED)]
     notes = _notes(ears, remote, names, assembled.names, recording)
+    notes += tuple(f"{key} changes nothing here: answers, voice and sound are the recorded ones." for key in in_vain)
     return Outcome(pairs(then, now), orders.steps, notes)
+
+
+@contextmanager
+def _embedded(config: Config, elsewhere: Elsewhere) -> Generator[tuple[Transcriber | None, str], None, None]:
+    """The transcriber that can run here, and its name."""
+    opened = build.embedded_transcriber(config)
+    found = elsewhere.do(opened.__aenter__())
+    try:
+        yield found
+    finally:
+        elsewhere.do(opened.__aexit__(None, None, None))
 
 
 async def _host(session: Session, orders: Orders, memory: Memory, recorded: Policy, policy: Policy) -> None:
