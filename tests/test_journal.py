@@ -17,6 +17,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.errors import MediaError
+from voiceloop.journal.archive import Archive, members
 from voiceloop.journal.pen import Pen
 from voiceloop.journal.reader import read
 from voiceloop.journal.replay import replay
@@ -102,7 +103,7 @@ def test_a_file_cut_off_anywhere_is_read_up_to_there(recorded, tmp_path: Path) -
     short = tmp_path / "short.voiceloop"
     n_steps: list[int] = []
     directory = data.index(b"PK\x01\x02")
-    for end in [*range(2000, len(data), 997), *range(directory - 40, directory + 40), len(data)]:
+    for end in [*range(2000, len(data), 5003), *range(directory - 30, directory + 30, 7), len(data)]:
         short.write_bytes(data[:end])
         found = read(short)
         n_steps.append(len(found.steps))
@@ -115,6 +116,38 @@ def test_a_file_cut_off_anywhere_is_read_up_to_there(recorded, tmp_path: Path) -
     assert n_steps == sorted(n_steps)
     assert (n_steps[0], n_steps[-1]) == (0, len(whole.steps))
     assert len(set(n_steps)) > 10
+
+
+def test_an_archive_cut_off_at_any_byte_gives_its_whole_members(tmp_path: Path) -> None:
+    path, short = tmp_path / "whole.zip", tmp_path / "short.zip"
+    archive = Archive(path)
+    added = [("head.json", b"{}"), ("one.flac", bytes(range(256))), ("none.flac", b""), ("two.jsonl", b"abc\n" * 50)]
+    archive.add(added[:1])
+    archive.add(added[1:])
+    archive.close()
+    archive.close()
+    data = path.read_bytes()
+    assert members(path) == (added, True)
+    with zipfile.ZipFile(path) as file:
+        assert [(name, file.read(name)) for name in file.namelist()] == added
+        ends = [*(info.header_offset for info in file.infolist()[1:]), file.start_dir]
+    for end in range(len(data)):
+        short.write_bytes(data[:end])
+        found, closed = members(short)
+        assert found == added[: sum(end >= each for each in ends)]
+        assert closed == (end >= ends[-1] + 4)
+
+
+def test_every_damaged_byte_of_an_archive_is_noticed(tmp_path: Path) -> None:
+    path, bad = tmp_path / "whole.zip", tmp_path / "bad.zip"
+    archive = Archive(path)
+    archive.add(added := [("one.flac", bytes(range(64))), ("two.jsonl", b"abc\n" * 50)])
+    archive.close()
+    data = path.read_bytes()
+    for at in range(len(data)):
+        bad.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        found, _ = members(bad)
+        assert [content for _, content in found] == [content for _, content in added[: len(found)]]
 
 
 def test_a_damaged_file_is_read_up_to_the_damage(recorded, tmp_path: Path) -> None:
