@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,13 @@ def services(trials: int, turns: int) -> int:
     return 0
 
 
-def embedded(directory: Path, longest_s: float) -> int:
-    """The second table."""
+def embedded(directory: Path, longest_s: float, wanted: Callable[[str], bool] = lambda name: True) -> int:
+    """The second table. wanted: which files."""
     import soundfile
 
     privileged(core=None, priority=2)
-    files = [f for f in sorted(directory.glob("*.flac")) if soundfile.info(str(f)).duration <= longest_s]
+    files = [f for f in sorted(directory.glob("*.flac")) if wanted(f.name)]
+    files = [f for f in files if soundfile.info(str(f)).duration <= longest_s]
     config = override(load_config(environ={}), {"offline": True, "handler.name": "echo"})
     _, noted, port = asyncio.run(converse(config, files))
     late = sorted(port.late)[round(0.99 * (len(port.late) - 1))] * 1000

@@ -182,7 +182,7 @@ def test_what_is_said_to_it_before_and_after_is_ignored(make: Make) -> None:
 def test_an_unknown_event_lists_the_known(make: Make) -> None:
     assistant, _ = make()
     with pytest.raises(
-        ValueError, match=r"no event 'herd'; known: .*heard, latency, level, notice, ready, reply_ended"
+        ValueError, match=r"no event 'herd'; known: .*heard, latency, level, notice, ready, reopened, reply_ended"
     ):
         assistant.on("herd", print)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from tests.program import DATA, LOCAL, environment, hiding, python
 from voiceloop import build
 from voiceloop.config import Config, override
 from voiceloop.core.audio import RATE, ticks
+from voiceloop.core.policy import preset
 from voiceloop.errors import ConfigError, MediaError
 from voiceloop.testing import FakePort, script
 
@@ -189,7 +191,8 @@ def test_echo_cancellation(tmp_path: Path) -> None:
 
 def test_every_default_of_the_policy_is_that_of_the_configuration() -> None:
     assert build.policy(Config()) == build.policy(Config(), barge_in=True)
-    assert build.policy(Config()) == type(build.policy(Config()))()
+    policy = replace(preset("balanced"), reopen=ticks(1.0), still="Still working on it.")
+    assert build.policy(Config()) == policy
 
 
 def test_the_policy_follows_the_configuration() -> None:
@@ -209,7 +212,9 @@ def test_every_turn_key_reaches_the_policy() -> None:
     """A key that nobody reads would be a lie in configs/default.toml."""
     other = {
         "wait_s": 1.0, "pause_s": 0.2, "onset_s": 0.1, "pre_roll_s": 0.5, "min_speech_s": 0.3, "max_s": 9.0,
-        "run_ahead": "none", "tries": 3, "barge_in": "ignore", "slow_after_s": 1.0,
+        "run_ahead": "none", "tries": 3, "barge_in": "ignore", "slow_after_s": 1.0, "preset": "quick", "reopen_s": 0.5,
+        "max_stt_s": 9.0, "max_chars": 9, "barge_in_thinking": "stop", "barge_in_tool": "pause", "duck": 0.2,
+        "still_after_s": 9.0, "reprompt_after_s": 9.0, "reprompts": 3, "end_after_s": 60.0,
     }  # fmt: skip
     assert set(other) == set(msgspec.to_builtins(Config().turn))
     for key, value in other.items():

@@ -88,7 +88,8 @@ def test_no_file_gives_the_defaults() -> None:
         ("[turn]\nmax_s = inf", "FILE: turn.max_s: expected a number <= 600.0."),
         (
             "[turn]\nbarge_in = 'no'",
-            "FILE: turn.barge_in: invalid enum value 'no'. Known: 'stop', 'pause', 'finish_sentence', 'finish_reply', 'ignore'.",
+            "FILE: turn.barge_in: invalid enum value 'no'. "
+            "Known: 'stop', 'pause', 'finish_sentence', 'finish_reply', 'ignore'.",
         ),
         ("[turn]\nwait_s = 0.2\npause_s = 0.3", "FILE: turn.pause_s must not be longer than turn.wait_s."),
         ("[vad]\non = 0.2", "FILE: vad.off must not be above vad.on."),

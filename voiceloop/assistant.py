@@ -12,6 +12,7 @@ from typing import Any, get_args
 from voiceloop import build
 from voiceloop.config import Config
 from voiceloop.core import events
+from voiceloop.core.policy import BargeIn
 from voiceloop.errors import VoiceloopError
 from voiceloop.ports import AudioPort
 from voiceloop.session.latency import Latency
@@ -104,10 +105,17 @@ class Assistant:
             raise self._failure
         return not thread.is_alive()
 
-    def say(self, text: str) -> None:
-        """Speaks a text as soon as the floor is free."""
+    def say(self, text: str, *, barge_in: BargeIn | None = None, expect: str = "") -> None:
+        """Speaks a text as soon as the floor is free.
+
+        barge_in: what a voice over it does: `stop`, `pause`, `finish_sentence`, `finish_reply`, or `ignore` for what
+        must be heard to its end; None: as configured. expect: what the user will say then: `digits:10`, `yes_no`,
+        `spelling`. Raises ValueError if barge_in is none of these.
+        """
         _must_be_text(text)
-        self._call(lambda session: session.say(text))
+        if barge_in not in (None, *get_args(BargeIn)):
+            raise ValueError(f"barge_in is one of {', '.join(get_args(BargeIn))}, not {barge_in!r}")
+        self._call(lambda session: session.say(text, barge_in=barge_in, expect=expect))
 
     def interrupt(self) -> None:
         """Stops speaking, and forgets what was about to be said."""

@@ -6,13 +6,13 @@ import os
 import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools
@@ -157,23 +157,37 @@ def is_remote(port: Port, name: str) -> bool:
 def policy(config: Config, *, barge_in: bool = True) -> Policy:
     """The core's policy. barge_in: whether voice over a reply can be told from its echo."""
     turn, phrases = config.turn, config.phrases
-    return Policy(
+    policy = replace(
+        preset(turn.preset),
         on=config.vad.on,
         off=config.vad.off,
         onset=ticks(turn.onset_s),
         pause=ticks(turn.pause_s),
-        wait=ticks(turn.wait_s),
         pre_roll=ticks(turn.pre_roll_s),
         max_turn=ticks(turn.max_s),
         min_speech=ticks(turn.min_speech_s),
+        reopen=ticks(turn.reopen_s),
         run_ahead=turn.run_ahead,
         tries=turn.tries,
+        max_stt=ticks(turn.max_stt_s),
+        max_chars=turn.max_chars,
         barge_in=turn.barge_in if barge_in else "ignore",
+        barge_in_thinking=turn.barge_in_thinking,
+        barge_in_tool=turn.barge_in_tool if barge_in else "ignore",
+        duck=turn.duck,
         slow_after=ticks(turn.slow_after_s),
+        still_after=ticks(turn.still_after_s),
+        reprompt_after=ticks(turn.reprompt_after_s),
+        reprompts=turn.reprompts,
+        end_after=ticks(turn.end_after_s),
         moment=phrases.moment,
+        still=phrases.still,
+        reprompt=phrases.reprompt,
         sorry_stt=phrases.sorry_stt,
         sorry_handler=phrases.sorry_handler,
     )
+    # A silence of the user's own choice is that, whatever the words are.
+    return replace(policy, wait=ticks(turn.wait_s), waits=(), late=0) if turn.wait_s else policy
 
 
 def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) -> Journal:

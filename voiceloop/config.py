@@ -56,19 +56,33 @@ class VadSection(Struct, frozen=True, forbid_unknown_fields=True):
     options: Options = {}
 
 
+_BargeIn = Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"]
+
+
 class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Turn-taking."""
 
-    wait_s: Annotated[float, Meta(ge=0.1, le=10.0)] = 0.6
+    preset: Literal["quick", "balanced", "patient", "low", "medium", "high", "auto"] = "balanced"
+    wait_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     pause_s: Annotated[float, Meta(ge=0.02, le=2.0)] = 0.1
     onset_s: Annotated[float, Meta(ge=0.02, le=1.0)] = 0.06
     pre_roll_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.3
     min_speech_s: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.1
     max_s: Annotated[float, Meta(ge=2.0, le=600.0)] = 60.0
+    reopen_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 1.0
     run_ahead: Literal["none", "stt", "handler", "speech"] = "speech"
-    tries: Count = 8
-    barge_in: Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"] = "pause"
+    tries: Count = 12
+    max_stt_s: Seconds = 120.0
+    max_chars: Count = 8_000
+    barge_in: _BargeIn = "pause"
+    barge_in_thinking: _BargeIn = "pause"
+    barge_in_tool: _BargeIn = "finish_reply"
+    duck: Share = 0.0
     slow_after_s: Seconds = 5.0
+    still_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 15.0
+    reprompt_after_s: Seconds = 0.0
+    reprompts: Count = 1
+    end_after_s: Seconds = 0.0
 
 
 class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +137,8 @@ class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
     """What the loop itself says. An empty text says nothing."""
 
     moment: Phrase = "One moment."
+    still: Phrase = "Still working on it."
+    reprompt: Phrase = "Are you still there?"
     sorry_stt: Phrase = "Sorry, I could not make out what you said."
     sorry_handler: Phrase = "Sorry, something went wrong with my answer."
 
@@ -306,7 +322,7 @@ def _value(variable: str, value: str, kind: Any) -> Any:
 def _checked(config: Config, where: str) -> Config:
     """What no single key can say."""
     turn = config.turn
-    if turn.pause_s > turn.wait_s:
+    if 0 < turn.wait_s < turn.pause_s:
         raise ConfigError(f"{where}: turn.pause_s must not be longer than turn.wait_s.")
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")

@@ -13,7 +13,10 @@ from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.policy import Policy
 from voiceloop.core.turns import Turns
 
-STAGES = {ev.Transcribe: "stt", ev.Answer: "handler", ev.Synthesize: "tts"}
+STAGES = {ev.Transcribe: "stt", ev.Score: "score", ev.Answer: "handler", ev.Synthesize: "tts"}
+
+QUIET = (ev.Trace, ev.Sure, ev.Spent)
+"""News that most tests do not look at."""
 
 
 @dataclass
@@ -37,7 +40,7 @@ class World:
         self.core = Turns(self.policy)
         self.now = 0
         self.steps: list[Step] = []
-        self.runs: dict[int, ev.Transcribe | ev.Answer | ev.Synthesize] = {}
+        self.runs: dict[int, ev.Transcribe | ev.Score | ev.Answer | ev.Synthesize] = {}
         self.stale: list[int] = []
         self.sizes: dict[int, dict[int, int]] = {}
         self.played: dict[int, int] = {}
@@ -50,7 +53,7 @@ class World:
     # --- what the session does ---
 
     def feed(self, event: ev.Input) -> list[ev.Action]:
-        """All actions of one input and of what follows in the same step."""
+        """All actions of one input and of what follows in the same step, but for `QUIET` ones (they are in `steps`)."""
         self._inbox.append(event)
         out: list[ev.Action] = []
         while self._inbox:
@@ -60,7 +63,7 @@ class World:
             self.steps.append(Step(self.now, self.core.at, event, actions))
             for action in actions:
                 self._perform(action)
-            out += actions
+            out += [action for action in actions if not isinstance(action, QUIET)]
         return out
 
     def _buffer(self, event: ev.Input) -> None:
@@ -69,7 +72,7 @@ class World:
             return
         if isinstance(event, ev.Prepared) and isinstance(run, ev.Synthesize):
             self.sizes.setdefault(run.reply, {})[run.clause] = event.n
-        if getattr(event, "final", True):
+        if getattr(event, "final", not isinstance(event, ev.HandlerState)):
             self._finish(event.run)
 
     def _finish(self, run: int) -> None:
@@ -78,7 +81,7 @@ class World:
 
     def _perform(self, action: ev.Action) -> None:
         match action:
-            case ev.Transcribe() | ev.Answer() | ev.Synthesize():
+            case ev.Transcribe() | ev.Score() | ev.Answer() | ev.Synthesize():
                 self.runs[action.run] = action
             case ev.Drop(run=run):
                 self._finish(run)
@@ -171,6 +174,8 @@ class World:
                 match order:
                     case ev.Transcribe():
                         out += self.feed(ev.Transcribed(run, "late words"))
+                    case ev.Score():
+                        out += self.feed(ev.Scored(run, 0.5))
                     case ev.Answer():
                         out += self.feed(ev.ReplyText(run, "A late answer.", final=True))
                     case ev.Synthesize():

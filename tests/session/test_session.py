@@ -244,7 +244,8 @@ LONG = "One two three four five six seven eight nine ten."
 
 
 async def test_barge_in_leaves_exactly_what_was_heard() -> None:
-    talk = Talk(-0.5, 1.0, -2.0, 1.0, -8.0, handler=FakeHandler({"hello": LONG}), tts=Numbers())
+    stt = FakeTranscriber(["hello", "again", "again"])
+    talk = Talk(-0.5, 1.0, -2.0, 1.0, -8.0, stt=stt, handler=FakeHandler({"hello": LONG}), tts=Numbers())
     await talk.run()
     ended = talk.of(ev.ReplyEnded)[0]
     letters = talk.port.played[ended.reply] / 24_000 / 0.06
@@ -271,7 +272,7 @@ async def test_a_noise_holds_the_reply_and_no_sample_is_lost(noise) -> None:
         -1.5,
         noise,
         -8.0,
-        stt=FakeTranscriber(["hello", "", "", ""]),
+        stt=FakeTranscriber(["hello", *[""] * 8]),
         handler=FakeHandler({"hello": LONG}),
         tts=Numbers(),
     )
@@ -652,7 +653,7 @@ async def test_twenty_minutes_of_noise_keep_memory_bounded() -> None:
             gc.collect()
             marks[event.turn] = sum(map(sys.getsizeof, gc.get_objects()))
             assert len(asyncio.all_tasks()) < 8
-        if isinstance(event, Level):
+        if isinstance(event, Level | ev.Trace):
             talk.port.out.clear()
             talk.recorder.events.remove(event)
 

@@ -17,7 +17,7 @@ Sense = Literal["words", "none", "backchannel", "wait", "stop", "invented"]
 """What kind of words they are, by the word lists (lexicon.py). none: there are none. backchannel: "mm-hm", "yeah".
 wait, stop: a command to be silent; `stop` is obeyed without asking a handler. invented: what recognizers make of
 noise."""
-Stage = Literal["stt", "handler", "tts"]
+Stage = Literal["stt", "score", "handler", "tts"]
 Ending = Literal["completed", "interrupted", "withdrawn", "failed", "empty"]
 
 

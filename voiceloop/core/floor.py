@@ -9,7 +9,7 @@ from typing import Literal
 from voiceloop.core.clauses import Clauses
 from voiceloop.core.events import Ending
 from voiceloop.core.ledger import Ledger
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import BargeIn, Policy
 
 Kind = Literal["answer", "say", "filler", "text"]
 
@@ -22,6 +22,7 @@ class Script:
     """What a reply says: text that streams in, cut into clauses, and what became of them.
 
     room: characters that it may still take. complete: no more text will come. overlong: there would have been more.
+    asked: clauses given to the synthesizer. told: clauses made known. last: the clause after which it stops.
     """
 
     room: int
@@ -29,6 +30,9 @@ class Script:
     ledger: Ledger = field(default_factory=Ledger)
     complete: bool = False
     overlong: bool = False
+    asked: int = 0
+    told: int = 0
+    last: int | None = None
 
     def write(self, text: str, *, final: bool) -> None:
         """More text, as far as there is room."""
@@ -36,10 +40,23 @@ class Script:
         self._add(text[: self.room], final=final or self.overlong)
         self.room = max(0, self.room - len(text))
 
-    def end_with(self, text: str) -> None:
-        """A last sentence of our own, however long the rest is."""
+    def end_with(self, text: str, *, whole: bool = False) -> None:
+        """A last sentence of our own, however long the rest is. whole: it is a clause as it is."""
         self._add("", final=True)
-        self._add(text, final=True)
+        if whole:
+            self.ledger.add(text)
+        else:
+            self._add(text, final=True)
+
+    def stop_after_sentence(self, played: int) -> None:
+        """Only the sentence that is heard now is to be heard to its end."""
+        now = self.ledger.playing(played)
+        following = range(min(now, self.ledger.clauses - 1), self.ledger.clauses)
+        self.last = next((i for i in following if self.ledger.clause(i).endswith((".", "?", "!"))), now)
+
+    def over(self, played: int) -> bool:
+        """Whether the sentence has been heard after which it stops."""
+        return self.last is not None and self.ledger.playing(played) > self.last
 
     def _add(self, text: str, *, final: bool) -> None:
         for clause in [*self.cutter.feed(text), *(self.cutter.flush() if final else [])]:
@@ -48,11 +65,24 @@ class Script:
 
 
 @dataclass(slots=True)
+class Wishes:
+    """What is asked of the loop beside the text of a reply.
+
+    barge_in: how it may be interrupted; None: as the policy says. expect: what the next turn will hold. tool: which one
+    runs. sure: `wanted` if the handler waits until its turn is, `now` if it has to be.
+    """
+
+    barge_in: BargeIn | None = None
+    expect: str = ""
+    tool: str = ""
+    sure: str = ""
+
+
+@dataclass(slots=True)
 class Reply:
     """One reply. public: its turn is decided (or it has none), so that it may be heard and will get a terminal event.
 
-    asked: clauses given to the synthesizer. told: clauses made known. past: turns that had ended, but were not
-    understood yet, when it took the floor.
+    past: turns that had ended, but were not understood yet, when it took the floor. fate: how it ends if it is stopped.
     """
 
     id: int
@@ -61,12 +91,12 @@ class Reply:
     policy: Policy
     public: bool
     script: Script
-    asked: int = 0
-    told: int = 0
     failed: bool = False
     state: Literal["waiting", "playing", "paused", "hushed"] = "waiting"
     played: int = 0
     past: frozenset[int] = frozenset()
+    wishes: Wishes = field(default_factory=Wishes)
+    fate: Ending = "interrupted"
 
     @property
     def ledger(self) -> Ledger:
@@ -83,7 +113,7 @@ class Reply:
         """How many of its clauses have begun to be heard, or, out of band, are there."""
         if self.kind == "text":
             return self.ledger.clauses
-        return min(self.asked, self.ledger.playing(self.played) + 1) if self.state == "playing" else 0
+        return min(self.script.asked, self.ledger.playing(self.played) + 1) if self.state == "playing" else 0
 
     @property
     def ending(self) -> Ending | None:
@@ -174,11 +204,11 @@ class Floor:
         for reply in self.replies():
             if reply.kind == "text" or not (reply.audible or reply is following or not reply.public):
                 continue
-            if reply.asked < reply.ledger.clauses and reply.asked == reply.ledger.done:
+            if reply.script.asked < reply.ledger.clauses and reply.script.asked == reply.ledger.done:
                 if reply.public:
-                    due = reply.asked <= reply.ledger.playing(reply.played) + reply.policy.ahead
+                    due = reply.script.asked <= reply.ledger.playing(reply.played) + reply.policy.ahead
                 else:
-                    due = reply.asked == 0 and reply.policy.reaches("speech")
+                    due = reply.script.asked == 0 and reply.policy.reaches("speech")
                 if due:
                     yield reply
 

@@ -26,10 +26,12 @@ class Gate:
         self._on, self._off = on, off
         self._onset, self._hangover = onset, hangover
 
-    def step(self, at: int, n: int, p: float) -> None:
-        """One frame of n samples that ends at position `at`."""
+    def step(self, at: int, n: int, p: float, *, background: bool = False) -> None:
+        """One frame of n samples that ends at position `at`. background: it is too quiet to be the one who speaks."""
         if p >= self._on:
             self.doubt = at
+        if background:
+            p = 0.0
         if self.voiced:
             if p >= self._off:
                 self.last = at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from voiceloop.core.audio import FRAME, ticks
+from voiceloop.core.audio import FRAME, SILENCE_DB, ticks
 from voiceloop.core.endpointing import ended
 from voiceloop.core.events import Voice
 from voiceloop.core.gate import Gate
@@ -14,34 +14,60 @@ from voiceloop.core.policy import Policy
 _CUT_FROM = ticks(2)
 """A segment that grew too long is cut at the quietest place of its last two seconds."""
 
+_STIR_DB = 9.0
+"""A frame so much above the quietest of the pause may be the first sound of what follows; the VAD knows later."""
+
+_RISE = 0.3
+"""How much of a louder frame the speaker's level takes over: a slammed door must not make all that follows quiet."""
+
+_FALL_DB = 0.1
+"""How much the speaker's level sinks with each of his frames, 5 dB a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A segment began."""
+    """A segment began; reopened: one that had been decided goes on, from `start`."""
 
     turn: int
+    rev: int
     start: int
     policy: Policy
     continues: bool
+    reopened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """The speaker goes on, and it is time to look at his words: [context, end) holds those since he began."""
+
+    turn: int
+    context: int
+    start: int
+    end: int
+    spoken: int
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The speaker is silent for the moment; [context, end) holds the words so far."""
+    """The speaker is silent for the moment; [context, end) holds the words so far. spoken: voiced ticks since `new`,
+    where the segment began or was reopened."""
 
     turn: int
     rev: int
     context: int
     start: int
     end: int
+    new: int
+    spoken: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The speaker went on; what was made of the words so far is stale."""
+    """The speaker went on after `pause` ticks; what was made of the words so far is stale."""
 
     turn: int
     rev: int
+    pause: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +80,42 @@ class Closed:
     start: int
     end: int
     waited: int
+    wait: int
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The segment was too short to be speech."""
+    """The segment, or what was said since it was reopened, was too short to be speech."""
 
     turn: int
     reason: str
+    spoken: int
 
 
-Fact = Opened | Paused | Resumed | Closed | Rejected
+Fact = Opened | Spoke | Paused | Resumed | Closed | Rejected
 
 
 @dataclass(slots=True)
 class _Segment:
+    """new: where it began or was reopened. voiced: speech since then. level_db: how loud the speaker is. wait, ready:
+    the silence that ends it, and whether all is done that can be done before. quiet_db: of the quietest frame of the
+    pause."""
+
     turn: int
     rev: int
     policy: Policy
     context: int
     start: int
+    new: int
     fresh: bool
-    voiced: int = 0
+    voiced: int
+    level_db: float
+    wait: int
+    ready: bool = False
+    looks: int = 0
     end: int | None = None
+    quiet_db: float = 0.0
 
 
 class Hearing:
@@ -88,6 +126,7 @@ class Hearing:
         self.policy = policy
         self._gate = Gate(on=policy.on, off=policy.off, onset=policy.onset, hangover=policy.pause)
         self._segment: _Segment | None = None
+        self._last: _Segment | None = None
         self._turn = 0
         self._free = 0
         self._deaf_until = 0
@@ -103,9 +142,19 @@ class Hearing:
         return self._segment is not None and self._segment.fresh
 
     @property
+    def voiced(self) -> bool:
+        """Whether somebody speaks at this moment."""
+        return self._segment is not None and self._segment.end is None
+
+    @property
     def open_turn(self) -> int | None:
         """The turn of the open segment."""
         return self._segment.turn if self._segment else None
+
+    @property
+    def level_db(self) -> float:
+        """How loud the last frame was."""
+        return self._levels[-1][1] if self._levels else SILENCE_DB
 
     def configure(self, policy: Policy) -> None:
         """Takes effect with the next segment."""
@@ -118,20 +167,34 @@ class Hearing:
         self._turn += 1
         return self._turn
 
-    def voice(self, frame: Voice, *, deaf: bool) -> list[Fact]:
-        """One frame. deaf: what is heard now may be our own reply, so that nothing may begin."""
+    def be_patient(self, turn: int, *, wait: int, ready: bool) -> None:
+        """The silence that ends this turn, if it is the open one, and whether all is done that can be done before."""
+        if self._segment and self._segment.turn == turn:
+            self._segment.wait, self._segment.ready = wait, ready
+
+    def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
+        """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
+        that goes on if somebody speaks now."""
         self.at += frame.n
         self._levels.append((self.at, frame.level_db))
         if deaf:
             self._deaf_until = self.at + self.policy.deaf_tail
         deaf = deaf or self.at < self._deaf_until
-        if self._segment is None and deaf:
+        segment = self._segment
+        if segment is None and deaf:
             self._gate.reset()
             return []
-        self._gate.step(self.at, frame.n, 0.0 if deaf else frame.p)
-        if self._segment is None:
-            return [self._open()] if self._gate.voiced else []
-        return self._continue(self._segment, frame.n)
+        p = 0.0 if deaf else frame.p
+        behind = segment is not None and frame.level_db < segment.level_db - segment.policy.background_db
+        self._gate.step(self.at, frame.n, p, background=behind)
+        if segment is None:
+            return [self._open(reopen, frame.level_db)] if self._gate.voiced else []
+        return self._continue(segment, frame)
+
+    def due(self) -> list[Fact]:
+        """Whether the open segment ends now, by what is known by now."""
+        segment = self._segment
+        return self._silent(segment, segment.end) if segment and segment.end is not None else []
 
     def commit(self) -> list[Fact]:
         """Closes the open segment where it is."""
@@ -140,47 +203,67 @@ class Hearing:
     def close(self) -> list[Fact]:
         """The session ends: the open segment was none."""
         segment, self._segment = self._segment, None
-        return [Rejected(segment.turn, "closed")] if segment else []
+        return [Rejected(segment.turn, "closed", segment.voiced)] if segment else []
 
-    def _open(self) -> Fact:
-        start = max(self._gate.since, self._free)
-        fresh = self._gate.since >= self._free
+    def _open(self, reopen: int | None, level_db: float) -> Fact:
+        since = max(self._gate.since, self._free)
+        last, fresh = self._last, self._gate.since >= self._free
+        if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
+            self._segment, self._last = last, None
+            last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
+            last.end, last.wait, last.ready = None, last.policy.wait, False
+            return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
             turn=self.new_turn(),
             rev=0,
             policy=self.policy,
-            context=max(start - self.policy.pre_roll, self._free, 0),
-            start=start,
+            context=max(since - self.policy.pre_roll, self._free, 0),
+            start=since,
+            new=since,
             fresh=fresh,
-            voiced=self.at - start,
+            voiced=self.at - since,
+            level_db=level_db,
+            wait=self.policy.wait,
         )
-        return Opened(self._turn, start, self.policy, continues=not fresh)
+        return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
 
-    def _continue(self, segment: _Segment, n: int) -> list[Fact]:
+    def _continue(self, segment: _Segment, frame: Voice) -> list[Fact]:
         if self._gate.voiced:
-            return self._speak(segment, n)
+            return self._speak(segment, frame)
         if segment.end is None:
-            segment.end = self.at
-            if segment.voiced < segment.policy.min_speech:
-                return []
-            return [Paused(segment.turn, segment.rev, segment.context, segment.start, self.at)]
-        quiet = self.at - self._gate.last
+            segment.end, segment.quiet_db = self.at, frame.level_db
+            s = segment
+            return [Paused(s.turn, s.rev, s.context, s.start, self.at, s.new, s.voiced)]
+        if frame.level_db > segment.quiet_db + _STIR_DB:
+            self._gate.doubt = self.at
+        segment.quiet_db = min(segment.quiet_db, frame.level_db)
+        return self._silent(segment, segment.end)
+
+    def _silent(self, segment: _Segment, end: int) -> list[Fact]:
+        gate = self._gate
         over = self.at - segment.start >= segment.policy.max_turn
-        if over or ended(segment.policy, quiet=quiet, doubt=self.at - self._gate.doubt):
-            return [self._close(segment, segment.end, "cap" if over else "silence")]
+        quiet, doubt = self.at - gate.last, self.at - gate.doubt
+        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait, ready=segment.ready):
+            return [self._close(segment, end, "cap" if over else "silence")]
         return []
 
-    def _speak(self, segment: _Segment, n: int) -> list[Fact]:
+    def _speak(self, segment: _Segment, frame: Voice) -> list[Fact]:
         facts: list[Fact] = []
         if self._gate.last == self.at:  # the hangover is not speech
-            segment.voiced += n
+            segment.voiced += frame.n
+            higher = frame.level_db - segment.level_db
+            segment.level_db += higher * _RISE if higher > 0 else -_FALL_DB
         if segment.end is not None:
-            segment.end = None
+            facts.append(Resumed(segment.turn, segment.rev + 1, self._gate.since - segment.end))
+            segment.end, segment.wait, segment.ready = None, segment.policy.wait, False
             segment.rev += 1
             segment.fresh = True
-            facts.append(Resumed(segment.turn, segment.rev))
         if self.at - segment.start >= segment.policy.max_turn:
             facts.append(self._close(segment, self._quiet_place(segment), "cap"))
+        elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
+            segment.looks += 1
+            context = max(segment.context, segment.new - segment.policy.pre_roll)
+            facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced))
         return facts
 
     def _quiet_place(self, segment: _Segment) -> int:
@@ -189,12 +272,15 @@ class Hearing:
 
     def _close(self, segment: _Segment, end: int, cause: str) -> Fact:
         self._segment = None
-        waited = self.at - self._gate.last
+        waited, wait = self.at - self._gate.last, segment.wait
         self._retune()
         if segment.voiced < segment.policy.min_speech:
-            return Rejected(segment.turn, "too short")  # its samples stay free: they may begin the next one
-        self._free = end
-        return Closed(segment.turn, segment.rev, segment.context, segment.start, end, waited, cause)
+            if segment.new != segment.start:  # it was reopened by a noise, and may be again
+                self._last = segment
+            # Its samples stay free: they may begin the next one.
+            return Rejected(segment.turn, "too short", segment.voiced)
+        self._free, self._last = end, segment
+        return Closed(segment.turn, segment.rev, segment.context, segment.start, end, waited, wait, cause)
 
     def _retune(self) -> None:
         p = self.policy

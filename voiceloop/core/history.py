@@ -40,6 +40,10 @@ class History:
             if item.reply == reply:
                 self._items[i] = replace(item, text=heard)
 
+    def withdraw(self, turn: int) -> None:
+        """A turn was not finished: it and its reply were never said."""
+        self._items = [item for item in self._items if item.turn != turn]
+
     def view(self, turn: int | None = None) -> tuple[Item, ...]:
         """All items but those of the given turn."""
         return tuple(item for item in self._items if item.text and (turn is None or item.turn != turn))

@@ -6,79 +6,71 @@ next time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from voiceloop.core import events as ev
-from voiceloop.core.floor import Floor, Kind, Reply
-from voiceloop.core.hearing import Closed, Hearing
-from voiceloop.core.history import History
-from voiceloop.core.policy import Policy
-from voiceloop.core.silence import Silence
-from voiceloop.core.work import Draft, Work
-
-
-@dataclass
-class Machines:
-    """The four machines, the history they write, the policy of the newest turn, and the actions of this step."""
-
-    policy: Policy
-    hearing: Hearing
-    work: Work = field(default_factory=Work)
-    floor: Floor = field(default_factory=Floor)
-    silence: Silence = field(default_factory=Silence)
-    history: History = field(default_factory=History)
-    out: list[ev.Action] = field(default_factory=lambda: list[ev.Action]())
-
+from voiceloop.core.endpointing import combined, patience
+from voiceloop.core.hearing import Closed
+from voiceloop.core.machines import Machines
+from voiceloop.core.replies import ask, fill, finish, manner_of, public_answers, stop
+from voiceloop.core.silence import Air, Sign
+from voiceloop.core.work import Draft
 
 # --- the rules ---
 
 
-def barge_in(m: Machines) -> None:
-    """A person over a reply: it is held at once, stopped when there are words, resumed when there were none."""
-    reply = m.floor.audible
-    if reply is None:
-        return
-    newer = [draft for draft in m.work.drafts if draft.turn not in reply.past]
-    if any(draft.text for draft in newer):
-        stop(m, reply)
-    elif m.hearing.speaking and reply.state == "playing" and reply.policy.barge_in != "ignore":
-        if reply.policy.barge_in == "stop":
-            stop(m, reply)
-        else:
-            reply.state = "paused"
-            m.out.append(ev.Hold(reply.id))
-    elif reply.state == "paused" and not newer:
-        reply.state = "playing"
-        m.out.append(ev.Resume(reply.id))
-
-
 def answer_decided(m: Machines) -> None:
-    """A decided turn whose words are known is answered, or dropped if there are none."""
+    """A decided turn whose words are known is answered, or dropped if it is none."""
     if m.floor.settling:
         return
     for draft in m.work.settled():
-        m.work.close(draft.turn)
-        if not draft.text:
-            m.out.append(ev.TurnDropped(draft.turn, "failed" if "stt" in draft.failed else "no words"))
+        if because := _no_turn(draft):
+            drop(m, draft, because)
             continue
         understood(m, draft)
-        for older in m.floor.replies():
-            if older.kind == "answer" and older.public and older.state == "waiting":
+        draft.answered = True
+        for older in public_answers(m):
+            if manner_of(m, older) not in ("finish_reply", "ignore"):
                 stop(m, older)
         reply = m.floor.get(draft.reply)
-        if draft.silenced:
-            m.out.append(ev.TurnDropped(draft.turn, "interrupted"))
+        if because := _no_answer(draft):
+            if reply:
+                stop(m, reply)
+            drop(m, draft, because)
         elif reply:
             reply.public = True
         else:
-            ask(m, draft, "answer")
+            draft.reply = ask(m, draft, "answer")
 
 
 def transcribe(m: Machines) -> None:
     """The words of a turn that pauses, or was decided without them, are looked for."""
-    for draft, end in m.work.to_transcribe():
-        run = m.work.begin("stt", turn=draft.turn)
-        m.out.append(ev.Transcribe(run, draft.turn, draft.rev, draft.context, draft.start, end))
+    for draft, span in list(m.work.to_transcribe()):
+        draft.costs.tries += 1
+        run = m.work.begin("stt", turn=draft.turn, ticks=span.ticks)
+        m.out.append(ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect))
+
+
+def score(m: Machines) -> None:
+    """The end-of-turn model is asked about the turn that pauses."""
+    draft = m.work.get(m.hearing.open_turn)
+    if draft is None or not draft.policy.score or draft.span is None or draft.score is not None:
+        return
+    if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
+        run = m.work.begin("score", turn=draft.turn)
+        m.out.append(ev.Score(run, draft.turn, draft.rev, draft.span.context, draft.span.end))
+
+
+def wait(m: Machines) -> None:
+    """How long the open turn waits follows what is known of it."""
+    draft = m.work.get(m.hearing.open_turn)
+    if draft is None or draft.pending:
+        return
+    if draft.span is None or draft.dismissed:  # a noise, or a voice that does not count: nothing is gained by waiting
+        m.hearing.be_patient(draft.turn, wait=draft.policy.wait, ready=True)
+        return
+    finished = combined(draft.words.finished if draft.words else None, draft.score)
+    more = draft.expect.startswith(("digits", "spelling")) and (finished is None or finished < 0.5)
+    silence = patience(draft.policy, finished=finished, open_end=more, pace=m.pace)
+    m.hearing.be_patient(draft.turn, wait=silence, ready=_ready(m, draft))
 
 
 def answer_early(m: Machines) -> None:
@@ -90,27 +82,30 @@ def answer_early(m: Machines) -> None:
 def synthesize(m: Machines) -> None:
     """The next clause that is due becomes speech: one at a time for each reply."""
     for reply in m.floor.to_synthesize():
-        run = m.work.begin("tts", reply=reply.id, clause=reply.asked)
-        m.out.append(ev.Synthesize(run, reply.id, reply.turn, reply.asked, reply.ledger.clause(reply.asked)))
-        reply.asked += 1
+        script = reply.script
+        run = m.work.begin("tts", reply=reply.id, clause=script.asked)
+        m.out.append(ev.Synthesize(run, reply.id, reply.turn, script.asked, script.ledger.clause(script.asked)))
+        script.asked += 1
 
 
 def release(m: Machines) -> None:
     """The next reply takes the floor when it is free and nobody speaks; an answer, when nobody has said more."""
-    if m.hearing.speaking:
+    if m.has_floor or m.work.pending:
         return
-    past = frozenset(draft.turn for draft in m.work.drafts if draft.decided)
+    past = frozenset(draft.turn for draft in m.work.unanswered if draft.decided is not None)
     if reply := m.floor.to_release(answers=not past):
         reply.state, reply.past = "playing", past
+        if reply.wishes.expect:
+            m.expect = reply.wishes.expect
         m.out += [ev.Release(reply.id), ev.ReplyStarted(reply.id, reply.turn)]
 
 
 def tell(m: Machines) -> None:
     """The clause that is spoken now, or what is given as text, is made known."""
     for reply in m.floor.replies():
-        while reply.told < reply.begun:
-            m.out.append(ev.ReplySaid(reply.id, reply.told, reply.ledger.clause(reply.told)))
-            reply.told += 1
+        while reply.script.told < reply.begun:
+            m.out.append(ev.ReplySaid(reply.id, reply.script.told, reply.ledger.clause(reply.script.told)))
+            reply.script.told += 1
 
 
 def end(m: Machines) -> None:
@@ -128,16 +123,31 @@ def waiting(m: Machines) -> bool:
     return m.work.waiting() or m.floor.waiting()
 
 
-def dead_air(m: Machines) -> bool:
-    """Whether the user waits and hears nothing but, perhaps, a sign of life."""
+def air(m: Machines) -> Air:
+    """What kind of silence there is."""
     reply = m.floor.audible
-    return waiting(m) and not m.hearing.speaking and (reply is None or reply.kind == "filler")
+    if m.has_floor or (reply and reply.kind != "filler"):
+        return "busy"
+    if waiting(m):
+        return "tool" if any(r.wishes.tool for r in public_answers(m)) else "thinking"
+    return "busy" if reply or m.muted or m.floor.replies() else "idle"
+
+
+def give(m: Machines, sign: Sign) -> None:
+    """A sign of life in a silence."""
+    m.trace("silence", sign)
+    if sign == "end":
+        m.out.append(ev.End("idle"))
+    elif sign == "reprompt":
+        m.floor.add("say", m.policy).script.write(m.policy.reprompt, final=True)
+    else:
+        fill(m, m.policy.moment if sign == "moment" else m.policy.still)
 
 
 def state(m: Machines) -> ev.State:
     """Who has the floor."""
     reply = m.floor.audible
-    if m.hearing.speaking:
+    if m.has_floor:
         return "hearing"
     if reply and reply.ledger.total:
         return "paused" if reply.state == "paused" else "speaking"
@@ -149,158 +159,114 @@ def understood(m: Machines, draft: Draft) -> None:
     text = draft.text or ""
     m.out.append(ev.Heard(draft.turn, draft.rev, text))
     m.history.user(draft.turn, text)
+    m.expect = ""
+    m.silence.heard(draft.policy.reprompts)
 
 
-def ask(m: Machines, draft: Draft, kind: Kind, *, early: bool = False) -> int:
-    """Asks the handler about a turn; the id of the reply to come."""
-    reply = m.floor.add(kind, draft.policy, turn=draft.turn, public=not early)
-    run = m.work.begin("handler", reply=reply.id)
-    m.out.append(ev.Answer(run, reply.id, draft.turn, draft.rev, draft.text or "", early))
-    return reply.id
-
-
-def say(m: Machines, event: ev.Say) -> None:
-    """Queues an announcement; one too many is dropped, and said so."""
-    new = m.floor.add_said(event.reply, m.policy)
-    if m.floor.count("say") > m.policy.max_says:
-        m.out.append(ev.Notice("session", "Too many announcements are waiting; the newest one was dropped."))
-        stop(m, new)
-    else:
-        new.script.write(event.text, final=True)
-
-
-def fill(m: Machines, text: str) -> None:
-    """A sentence of our own, soon; but not a queue of them."""
-    if not m.floor.count("filler"):
-        m.floor.add("filler", m.policy).script.end_with(text)
-
-
-def write(m: Machines, reply: Reply, text: str, *, final: bool) -> None:
-    """More text from the handler; when there is no room for it, no more is wanted."""
-    reply.script.write(text, final=final)
-    if reply.script.overlong:
-        m.out += m.work.drop(reply=reply.id, stage="handler")
-
-
-def stop(m: Machines, reply: Reply) -> None:
-    """Ends a reply in this step: what is audible of it stops first, then its runs are dropped."""
-    if reply.audible:
-        reply.state = "hushed"
-        m.out.append(ev.Hush(reply.id))
-        m.out += m.work.drop(reply=reply.id)
-    elif reply.state == "waiting":
-        m.out += m.work.drop(reply=reply.id)
-        m.out.append(ev.Forget(reply.id))
-        if reply.public:
-            finish(m, reply, "withdrawn")
-        else:
-            m.floor.end(reply)
+def drop(m: Machines, draft: Draft, because: str) -> None:
+    """A decided turn gets no reply."""
+    m.trace("dropped", because, turn=draft.turn)
+    m.out.append(ev.TurnDropped(draft.turn, because))
+    close_draft(m, draft)
 
 
 def reject(m: Machines, draft: Draft) -> None:
     """The segment was no turn; what was made of it is dropped unseen."""
-    m.out += m.work.drop(turn=draft.turn)
-    if reply := m.floor.get(draft.reply):
-        stop(m, reply)
-    m.work.close(draft.turn)
+    go_on(m, draft, draft.rev)
+    close_draft(m, draft)
 
 
 def go_on(m: Machines, draft: Draft, rev: int) -> None:
-    """The person goes on; what ran ahead is dropped unseen."""
+    """The person goes on, or was none; what ran ahead is dropped unseen, and counted."""
+    costs, reply = draft.costs, m.floor.get(draft.reply)
+    if draft.span and (draft.words or m.work.busy(draft.turn, "stt")):
+        costs.stt += draft.span.ticks
     m.out += m.work.drop(turn=draft.turn)
-    if reply := m.floor.get(draft.reply):
+    if reply:
+        costs.chars += len(reply.ledger.said)
+        costs.speech += reply.ledger.total
         stop(m, reply)
     draft.go_on(rev)
 
 
-def decide(m: Machines, draft: Draft, fact: Closed) -> None:
+def close_draft(m: Machines, draft: Draft) -> None:
+    """Nothing more happens to the turn."""
+    m.work.close(draft.turn)
+    if draft.costs.stt or draft.costs.chars or draft.costs.speech:
+        m.out.append(draft.spent())
+
+
+def end_of_turn(m: Machines, draft: Draft, fact: Closed) -> None:
     """The turn has ended."""
-    draft.pause(fact.context, fact.start, fact.end)
-    draft.decided = True
+    draft.decided = m.now
     reply = m.floor.get(draft.reply)
     ready = reply is not None and reply.ledger.total > 0
+    known = draft.words
+    m.trace(
+        "ended",
+        fact.cause,
+        turn=draft.turn,
+        quiet_s=fact.waited,
+        wait_s=fact.wait,
+        finished=known.finished if known else None,
+        score=draft.score,
+        ready="yes" if ready else "no",
+        pace=round(m.pace, 2),
+    )
     m.out.append(ev.SpeechStopped(fact.turn, fact.end, fact.cause))
     m.out.append(ev.Decided(fact.turn, fact.rev, fact.waited, ready))
 
 
-def interrupt(m: Machines) -> None:
-    """Nothing that is said, or was about to be, is wanted any more."""
-    for draft in m.work.drafts:
-        draft.silenced = draft.decided
-    for reply in m.floor.replies():
-        stop(m, reply)
+def _ready(m: Machines, draft: Draft) -> bool:
+    """Whether all is done that can be done before the turn is decided."""
+    if draft.words is None:
+        return not draft.early("stt")
+    if not draft.text or not draft.early("handler"):
+        return True
+    reply = m.floor.get(draft.reply)
+    if reply is None or not (reply.ledger.clauses or reply.script.complete or reply.wishes.sure):
+        return False
+    return reply.ledger.total > 0 or not draft.policy.reaches("speech") or not reply.ledger.clauses
+
+
+def _no_turn(draft: Draft) -> str:
+    """Why a decided turn is none, or nothing."""
+    if draft.trial and draft.trial.verdict and not draft.trial.verdict.stop:
+        return draft.trial.verdict.because
+    if draft.words and draft.words.sense == "invented":
+        return "no speech"
+    if not draft.text:
+        return "failed" if "stt" in draft.failed else "no words"
+    return ""
+
+
+def _no_answer(draft: Draft) -> str:
+    """Why a turn with words gets no answer, or nothing."""
+    if draft.silenced:
+        return "interrupted"
+    if draft.trial and draft.words and draft.words.sense in ("stop", "wait"):
+        return f"{draft.words.sense} word"
+    return ""
 
 
 def close(m: Machines) -> None:
     """Everything open gets its last word."""
     for draft in m.work.drafts:
         m.out += m.work.drop(turn=draft.turn)
-        m.work.close(draft.turn)
-        if draft.text:
-            understood(m, draft)
-        m.out.append(ev.TurnDropped(draft.turn, "closed"))
+        if not draft.answered:
+            if draft.text:
+                understood(m, draft)
+            m.out.append(ev.TurnDropped(draft.turn, "closed"))
+        close_draft(m, draft)
     for reply in m.floor.replies():
         stop(m, reply)
-
-
-def flushed(m: Machines, event: ev.Flushed) -> None:
-    """The port stopped a reply: it ends with what was heard; a later exact count amends that."""
-    if (reply := m.floor.get(event.reply)) and reply.state == "hushed":
-        reply.played = event.n if event.exact else max(reply.played, event.n)
-        finish(m, reply, "interrupted")
-    elif (reply := m.floor.ended(event.reply)) and event.exact and event.n != reply.played:
-        before = m.floor.heard(reply)
-        reply.played = event.n
-        if (heard := m.floor.heard(reply)) != before:
-            m.out.append(ev.Amend(reply.id, heard))
-            m.history.amend(reply.id, heard)
 
 
 def words_failed(m: Machines, draft: Draft, event: ev.Failed) -> None:
     """Speech to text failed: tried again when the turn is decided; then the user is told."""
     draft.failed.add("stt")
-    if draft.decided:
-        draft.text = ""
+    if draft.decided is not None:
+        draft.words = ev.Transcribed(event.run, "", "none")
         m.out.append(ev.Notice("stt", event.message))
         if not draft.silenced:
             fill(m, draft.policy.sorry_stt)
-
-
-def reply_failed(m: Machines, reply: Reply, event: ev.Failed, stage: ev.Stage) -> None:
-    """The handler or the voice failed: unseen, it is tried again when the turn is decided; else the user is told."""
-    if not reply.public:
-        stop(m, reply)
-        draft = m.work.asked(reply.id)
-        draft.reply = None
-        draft.failed.add("handler")
-        return
-    m.out.append(ev.Notice(stage, event.message))
-    reply.failed = True
-    if stage == "tts":
-        m.out += m.work.drop(reply=reply.id)
-        reply.ledger.cut()
-        reply.asked = reply.ledger.clauses
-        reply.script.complete = True
-    else:
-        reply.script.end_with(reply.policy.sorry_handler)
-
-
-def finish(m: Machines, reply: Reply, ending: ev.Ending) -> None:
-    """The terminal event of a reply, and what is remembered of it."""
-    heard = m.floor.heard(reply)
-    if reply.kind in ("answer", "say") and (heard or ending == "interrupted"):
-        m.history.assistant(reply.id, reply.turn, heard)
-    if reply.script.overlong:
-        who = "session" if reply.turn is None else "handler"
-        m.out.append(ev.Notice(who, "The reply was too long; the rest of it was dropped."))
-    if ending == "empty":
-        _explain(m, reply)
-    m.out.append(ev.ReplyEnded(reply.id, reply.turn, ending, reply.ledger.said, heard))
-    m.floor.end(reply)
-
-
-def _explain(m: Machines, reply: Reply) -> None:
-    if reply.ledger.clauses:
-        m.out.append(ev.Notice("tts", "Speech synthesis made no sound of the reply."))
-    elif reply.kind == "answer":
-        m.out.append(ev.Notice("handler", "The handler gave no answer."))

@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+from voiceloop.core.policy import Policy
+
+Air = Literal["busy", "thinking", "tool", "idle"]
+"""What the silence is. busy: there is none, or it is the user's. thinking, tool: he waits for a reply, and in the end
+for something that takes long. idle: nobody has anything to say."""
+
+CHIME = "\N{BELL}"
+"""A sign of life that is this is not spoken: it is a soft sound."""
+
+Sign = Literal["moment", "still", "reprompt", "end"]
+
 
 class Silence:
-    """Knows since when the user waits for a reply, and says once per wait that it is time for a sign of life."""
+    """Knows since when there is dead air, of which kind, and which signs of life it was given."""
 
     def __init__(self) -> None:
-        self._since: int | None = None
-        self._told = False
+        self._air: Air = "busy"
+        self._since = 0
+        self._given = 0
+        self._left = 0
 
-    def step(self, now: int, *, waiting: bool, after: int) -> bool:
-        """Whether a sign of life is due. waiting: a turn is decided and nothing is heard of its reply."""
-        if not waiting:
-            self._since, self._told = None, False
-            return False
-        if self._since is None:
-            self._since = now
-        if self._told or now - self._since < after:
-            return False
-        self._told = True
-        return True
+    def heard(self, reprompts: int) -> None:
+        """The user said something: so often he may be asked whether he is still there."""
+        self._left = reprompts
 
-    def due(self, after: int) -> int | None:
+    def step(self, now: int, air: Air, policy: Policy) -> Sign | None:
+        """The sign of life that is due, if one is. It counts as given."""
+        waits = ("thinking", "tool")
+        if air != self._air:
+            if not (air in waits and self._air in waits):  # a tool that begins or ends does not begin the wait anew
+                self._since, self._given = now, 0
+            self._air = air
+        for sign, due in self._signs(policy)[:1]:
+            if now >= due:
+                self._given += 1
+                self._left -= sign == "reprompt"
+                return sign
+        return None
+
+    def due(self, policy: Policy) -> int | None:
         """When to look again, or None."""
-        return self._since + after if self._since is not None and not self._told else None
+        return next((due for _, due in self._signs(policy)), None)
+
+    def _signs(self, policy: Policy) -> Sequence[tuple[Sign, int]]:
+        """What is due in this silence, the next one first."""
+        p, found = policy, list[tuple[Sign, int]]()
+        if self._air in ("thinking", "tool"):
+            if p.moment and self._given == 0:
+                found.append(("moment", self._since + p.slow_after))
+            elif p.still:
+                found.append(("still", self._since + p.slow_after + self._given * p.still_after))
+        elif self._air == "idle":
+            if p.reprompt_after and self._left:
+                found.append(("reprompt", self._since + p.reprompt_after))
+            if p.end_after and not self._given:
+                found.append(("end", self._since + p.end_after))
+        return sorted(found, key=lambda sign: sign[1])

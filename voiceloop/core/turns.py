@@ -4,43 +4,53 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 
 | when                                                     | then                                                    |
 |----------------------------------------------------------|---------------------------------------------------------|
-| a person speaks while a reply plays                      | hold it, or (`flush`) stop it                           |
-| words of a turn are known that had not ended when the    | stop it: hush and cancel in one step                    |
-| audible reply began                                      |                                                         |
-| a reply is held and no such turn is left                 | resume it                                               |
+| a voice begins while a reply is heard or awaited, or     | it is on trial; what plays is held (or lowered, or, at  |
+| soon after a decision                                    | once, stopped)                                          |
+| a voice on trial is silent, or has spoken for a while    | its words are looked at                                 |
+| they, or its length, say what it is                      | it is dismissed, or the reply stops; and if it goes on  |
+|                                                          | with a turn that was decided, that is reopened          |
+| a reply is held and nothing is on trial                  | resume it                                               |
 | a decided turn has words                                 | older answers not begun are withdrawn; its own, asked   |
 |                                                          | early or now, becomes public                            |
 | a decided turn has none                                  | it is dropped                                           |
-| a turn pauses, or is decided without words               | transcribe                                              |
+| nobody went on with a decided turn for a while           | it is sure                                              |
+| a turn pauses, or is decided without words               | transcribe; ask the end-of-turn model                   |
 | words are known, the turn is not decided                 | ask the handler early, as far as the policy reaches     |
 | a clause is due                                          | synthesize it: the first one early, the next ahead      |
+| what is known of the open turn changes                   | so does the silence that ends it                        |
 | the floor is free, nobody speaks, a public reply waits   | release it; an answer, only if no newer turn has ended  |
 | a clause is about to be heard                            | make it known                                           |
 | all of a reply is played, or there is nothing to play    | it ends                                                 |
 
-Beside them: speech that goes on in an undecided turn drops what ran ahead, unseen, and raises rev; a decided turn that
-has waited long without a sound gets a sign of life; nothing is asked between `Hush` and `Flushed`, because the handler
-is to know what was heard.
+Beside them: speech that goes on in an undecided turn drops what ran ahead, unseen, and raises rev; dead air gets a sign
+of life; nothing is asked between `Hush` and `Flushed`, because the handler is to know what was heard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from voiceloop.core import events as ev
-from voiceloop.core import rules
-from voiceloop.core.hearing import Fact, Hearing, Opened, Paused, Rejected, Resumed
+from voiceloop.core import replies, rules, trials
+from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.history import History
+from voiceloop.core.machines import Machines
 from voiceloop.core.policy import Policy
-from voiceloop.core.rules import Machines
-from voiceloop.core.work import Draft
+from voiceloop.core.work import Draft, Run
 
 _RULES = (
-    rules.barge_in,
+    trials.hold,
+    trials.decide,
+    trials.look,
+    trials.resume,
     rules.answer_decided,
+    trials.be_sure,
     rules.transcribe,
+    rules.score,
     rules.answer_early,
     rules.synthesize,
+    rules.wait,
     rules.release,
     rules.tell,
     rules.end,
@@ -73,44 +83,48 @@ class Turns:
 
     def feed(self, event: ev.Input, *, now: int) -> list[ev.Action]:
         """What to do about one input. now: the session's clock, ticks."""
-        self._m.out = []
+        m = self._m
+        m.out, m.now = [], now
         if isinstance(event, ev.Voice):
             facts = self._listen(event)
-            if not facts and (self._wake is None or now < self._wake):
-                return self._m.out  # a frame that tells nothing new changes nothing that a rule looks at
-            self._hear(facts)
+            if not facts and not m.work.pending and (self._wake is None or now < self._wake):
+                return m.out  # a frame that tells nothing new changes nothing that a rule looks at
+            trials.hear(m, facts)
         else:
             self._route(event)
         self._settle()
-        if self._silent_too_long(now):
-            rules.fill(self._m, self._m.policy.moment)
+        if sign := m.silence.step(now, rules.air(m), m.policy):
+            rules.give(m, sign)
             self._settle()
         self._report()
-        return self._m.out
+        return m.out
 
     def _settle(self) -> None:
-        known = -1
-        while known != len(self._m.out):
-            known = len(self._m.out)
+        m, known = self._m, -1
+        while known != len(m.out):
+            known = len(m.out)
             for rule in _RULES:
-                rule(self._m)
+                rule(m)
+            trials.hear(m, m.hearing.due())
 
     def _listen(self, frame: ev.Voice) -> Sequence[Fact]:
-        reply = self._m.floor.audible
-        return self._m.hearing.voice(frame, deaf=reply is not None and reply.policy.barge_in == "ignore")
+        m = self._m
+        heard = m.floor.audible or next(iter(replies.public_answers(m)), None)
+        deaf = heard is not None and replies.manner_of(m, heard) == "ignore"
+        return m.hearing.voice(frame, deaf=deaf, reopen=m.work.reopenable)
 
     def _route(self, event: ev.Result | ev.Report | ev.Command) -> None:
         m = self._m
         match event:
-            case ev.Transcribed() | ev.ReplyText() | ev.Prepared() | ev.Failed():
-                self._result(event)
             case ev.Played(reply=id, n=n):
                 if reply := m.floor.get(id):
                     reply.played = max(reply.played, n)
             case ev.Flushed():
-                rules.flushed(m, event)
+                replies.flushed(m, event)
             case ev.Tick():
                 pass
+            case ev.Transcribed() | ev.Scored() | ev.ReplyText() | ev.HandlerState() | ev.Prepared() | ev.Failed():
+                self._result(event)
             case _:
                 self._command(event)
 
@@ -118,71 +132,60 @@ class Turns:
         m = self._m
         match event:
             case ev.Say():
-                rules.say(m, event)
+                replies.say(m, event)
             case ev.Respond(text=text, out_of_band=True):
-                rules.ask(m, Draft(m.hearing.new_turn(), m.hearing.policy, text=text), "text")
+                draft = Draft(m.hearing.new_turn(), m.hearing.policy, words=ev.Transcribed(0, text))
+                replies.ask(m, draft, "text")
             case ev.Respond(text=text):
                 m.policy = m.hearing.policy
-                m.work.open(m.hearing.new_turn(), m.policy, text=text.strip())
+                draft = m.work.open(m.hearing.new_turn(), replace(m.policy, reopen=0))
+                draft.words, draft.decided = ev.Transcribed(0, text.strip()), m.now
             case ev.Interrupt():
-                rules.interrupt(m)
+                replies.interrupt(m)
             case ev.Mute(on=on):
+                m.muted = on
                 m.out.append(ev.Listen(not on))
             case ev.Commit():
-                self._hear(m.hearing.commit())
+                trials.hear(m, m.hearing.commit())
             case ev.Configure(policy=policy):
                 m.hearing.configure(policy)
             case _:
-                self._hear(m.hearing.close())
+                trials.hear(m, m.hearing.close())
                 rules.close(m)
-
-    def _hear(self, facts: Sequence[Fact]) -> None:
-        m = self._m
-        for fact in facts:
-            match fact:
-                case Opened(turn=turn, start=start, policy=policy):
-                    m.policy = policy
-                    m.work.open(turn, policy)
-                    m.out.append(ev.SpeechStarted(turn, start, fact.continues))
-                case Rejected(turn=turn, reason=reason):
-                    rules.reject(m, m.work[turn])
-                    m.out.append(ev.SpeechRejected(turn, reason))
-                case Paused(turn=turn):
-                    m.work[turn].pause(fact.context, fact.start, fact.end)
-                case Resumed(turn=turn, rev=rev):
-                    rules.go_on(m, m.work[turn], rev)
-                case _:
-                    rules.decide(m, m.work[fact.turn], fact)
 
     def _result(self, event: ev.Result) -> None:
         m = self._m
-        final = event.final if isinstance(event, ev.ReplyText | ev.Prepared) else True
+        final = event.final if isinstance(event, ev.ReplyText | ev.Prepared) else not isinstance(event, ev.HandlerState)
         if (run := m.work.accept(event.run, final=final)) is None:
             return
         match event:
-            case ev.Transcribed(text=text):
-                m.work[run.turn].text = text.strip()
+            case ev.Transcribed() | ev.Scored():
+                trials.learn(m, m.work[run.turn], run, event)
             case ev.ReplyText(text=text):
-                rules.write(m, m.floor[run.reply], text, final=final)
+                replies.write(m, m.floor[run.reply], text, final=final)
+            case ev.HandlerState():
+                replies.wish(m.floor[run.reply], event)
             case ev.Prepared(n=n):
                 m.floor.prepared(m.floor[run.reply], run.clause, n, final=final)
             case _:
-                if run.stage == "stt":
-                    rules.words_failed(m, m.work[run.turn], event)
-                else:
-                    rules.reply_failed(m, m.floor[run.reply], event, run.stage)
+                self._failed(run, event)
 
-    def _silent_too_long(self, now: int) -> bool:
+    def _failed(self, run: Run, event: ev.Failed) -> None:
         m = self._m
-        waiting = bool(m.policy.moment) and rules.dead_air(m)
-        return m.silence.step(now, waiting=waiting, after=m.policy.slow_after)
+        if run.reply:
+            replies.reply_failed(m, m.floor[run.reply], event, run.stage)
+        elif run.probe or run.stage == "score":
+            m.work[run.turn].failed.add(run.stage)
+        else:
+            rules.words_failed(m, m.work[run.turn], event)
 
     def _report(self) -> None:
         m = self._m
         if (state := rules.state(m)) != self._state:
             self._state = state
             m.out.append(ev.StateChanged(state))
-        if (due := m.silence.due(m.policy.slow_after)) != self._wake:
+        dues = (m.silence.due(m.policy), m.work.sure_at)
+        if (due := min((due for due in dues if due is not None), default=None)) != self._wake:
             self._wake = due
             if due is not None:
                 m.out.append(ev.Wake(due))

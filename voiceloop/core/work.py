@@ -4,50 +4,166 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-from voiceloop.core.events import Drop, Stage
+from voiceloop.core.audio import seconds
+from voiceloop.core.events import Drop, Spent, Stage, Transcribed
+from voiceloop.core.hearing import Closed
+from voiceloop.core.judging import Glimpse, Verdict
 from voiceloop.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One piece of work under way. It serves the words of a turn, or a reply; the other one is 0."""
+    """One piece of work under way. It serves the words of a turn, or a reply; the other one is 0.
+
+    probe: only a look at the words of a voice that is on trial. ticks: of the sound that it works on.
+    """
 
     run: int
     stage: Stage
     turn: int = 0
     reply: int = 0
     clause: int = 0
+    probe: bool = False
+    ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Microphone samples [start, end), after those of the context."""
+
+    context: int
+    start: int
+    end: int
+
+    @property
+    def ticks(self) -> int:
+        """Of all that is transcribed."""
+        return self.end - self.context
+
+
+@dataclass(slots=True)
+class Trial:
+    """A voice over a reply, before one, or soon after a decision: it is not known yet whether it wants the floor.
+
+    since: where it began. rev: of the turn, if it counts. reopens: it goes on with a turn that was decided.
+    spoken: its voiced ticks. span: sound of it whose words should be looked at; looked: the span whose words are known
+    or looked for. ended: it is silent. closed: its segment is over.
+    """
+
+    since: int
+    rev: int
+    reopens: bool = False
+    spoken: int = 0
+    span: Span | None = None
+    looked: Span | None = None
+    words: Transcribed | None = None
+    ended: bool = False
+    closed: Closed | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is not judged yet."""
+        return self.verdict is None
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether it does not count."""
+        return self.verdict is not None and not self.verdict.stop
+
+    def again(self) -> None:
+        """The voice goes on: what was made of it may be wrong."""
+        self.ended = False
+        if self.dismissed:
+            self.verdict = None
+
+    def glimpse(self, at: int, *, held: bool, lost: bool) -> Glimpse:
+        """What is known of it by now, at this position of the microphone clock."""
+        known = self.words
+        return Glimpse(
+            words=len(known.text.split()) if known else None,
+            sense=known.sense if known else "none",
+            logprob=known.logprob if known else None,
+            spoken=self.spoken,
+            age=at - self.since,
+            over=self.ended and (known is None or self.looked == self.span),
+            held=held,
+            lost=lost,
+        )
+
+
+@dataclass(slots=True)
+class Costs:
+    """What ran ahead of a turn, and in vain: calls and ticks of transcription, characters of handlers, samples."""
+
+    tries: int = 0
+    stt: int = 0
+    chars: int = 0
+    speech: int = 0
 
 
 @dataclass(slots=True)
 class Draft:
-    """A turn of which the words are not settled yet.
+    """A turn that is not sure yet.
 
-    end: None while the person speaks. text: None until known. silenced: the words count, but nobody wants an answer.
-    failed: stages that failed for this rev.
+    span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
+    decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
+    silenced: the words count, but nobody wants an answer. failed: stages that failed for this rev.
     """
 
     turn: int
     policy: Policy
+    expect: str = ""
     rev: int = 0
-    context: int = 0
-    start: int = 0
-    end: int | None = None
-    decided: bool = False
-    text: str | None = None
+    span: Span | None = None
+    words: Transcribed | None = None
+    score: float | None = None
+    decided: int | None = None
+    answered: bool = False
+    sure: bool = False
     reply: int | None = None
     silenced: bool = False
+    trial: Trial | None = None
     failed: set[Stage] = field(default_factory=lambda: set[Stage]())
+    costs: Costs = field(default_factory=Costs)
 
-    def pause(self, context: int, start: int, end: int) -> None:
-        """Its audio is complete, as far as is known."""
-        self.context, self.start, self.end = context, start, end
+    @property
+    def text(self) -> str | None:
+        """Its words, once they are known."""
+        return self.words.text if self.words else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether a voice is on trial that may become part of it."""
+        return self.trial is not None and self.trial.pending
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the voice that would have been a part of it, or all of it, does not count."""
+        return self.trial is not None and self.trial.dismissed
+
+    @property
+    def affordable(self) -> bool:
+        """Whether more may be tried before it is decided."""
+        costs, p = self.costs, self.policy
+        return costs.tries < p.tries and costs.stt < p.max_stt and costs.chars < p.max_chars
+
+    def early(self, stage: Literal["stt", "handler"]) -> bool:
+        """Whether that stage may run before the turn is decided."""
+        return self.policy.reaches(stage) and self.affordable and stage not in self.failed
 
     def go_on(self, rev: int) -> None:
         """The person went on; what is known of the words is stale."""
-        self.rev, self.end, self.text, self.reply = rev, None, None, None
+        self.rev, self.span, self.words, self.score, self.reply = rev, None, None, None, None
+        self.decided, self.answered = None, False
         self.failed.clear()
+
+    def spent(self) -> Spent:
+        """Its costs as news."""
+        c = self.costs
+        return Spent(self.turn, c.tries, round(seconds(c.stt), 3), c.chars, c.speech)
 
 
 class Work:
@@ -60,33 +176,50 @@ class Work:
 
     # --- runs ---
 
-    def begin(self, stage: Stage, *, turn: int = 0, reply: int = 0, clause: int = 0) -> int:
+    def begin(
+        self, stage: Stage, *, turn: int = 0, reply: int = 0, clause: int = 0, probe: bool = False, ticks: int = 0
+    ) -> int:
         """A new run; its id."""
         self._last += 1
-        self._runs[self._last] = Run(self._last, stage, turn, reply, clause)
+        self._runs[self._last] = Run(self._last, stage, turn, reply, clause, probe, ticks)
         return self._last
 
     def accept(self, run: int, *, final: bool) -> Run | None:
         """The run that a result belongs to, or None if the result is stale. final: the run ends with it."""
         return self._runs.pop(run, None) if final else self._runs.get(run)
 
-    def drop(self, *, turn: int = 0, reply: int = 0, stage: Stage | None = None) -> list[Drop]:
-        """Ends the runs that serve this turn's words, or this reply."""
-        gone = [r.run for r in self._runs.values() if (r.turn, r.reply) == (turn, reply) and stage in (None, r.stage)]
+    def drop(
+        self, *, turn: int = 0, reply: int = 0, stage: Stage | None = None, probe: bool | None = None
+    ) -> list[Drop]:
+        """Ends the runs that serve this turn's words, or this reply; of a stage, or looks only, if so said."""
+        gone = [
+            r.run
+            for r in self._runs.values()
+            if (r.turn, r.reply) == (turn, reply) and stage in (None, r.stage) and probe in (None, r.probe)
+        ]
         return [Drop(self._runs.pop(run).run) for run in gone]
+
+    def busy(self, turn: int, stage: Stage) -> bool:
+        """Whether a run of that stage serves the words of a turn."""
+        return any(run.turn == turn and run.stage == stage for run in self._runs.values())
 
     # --- drafts ---
 
-    def open(self, turn: int, policy: Policy, *, text: str | None = None) -> None:
-        """A turn began; one that was typed has its text, and is decided at once."""
-        self._drafts[turn] = Draft(turn, policy, text=text, decided=text is not None)
+    def open(self, turn: int, policy: Policy, *, expect: str = "") -> Draft:
+        """A turn began."""
+        draft = self._drafts[turn] = Draft(turn, policy, expect)
+        return draft
 
     def __getitem__(self, turn: int) -> Draft:
         """The draft of a turn that is one."""
         return self._drafts[turn]
 
+    def get(self, turn: int | None) -> Draft | None:
+        """The draft of a turn, if it is one."""
+        return self._drafts.get(turn) if turn is not None else None
+
     def close(self, turn: int) -> None:
-        """The turn is no draft any more: it was dropped or is being answered."""
+        """The turn is no draft any more: it was dropped, or it is answered and sure."""
         del self._drafts[turn]
 
     @property
@@ -94,9 +227,30 @@ class Work:
         """All drafts, oldest first."""
         return list(self._drafts.values())
 
+    @property
+    def unanswered(self) -> list[Draft]:
+        """Those that are not answered yet."""
+        return [draft for draft in self._drafts.values() if not draft.answered]
+
+    @property
+    def pending(self) -> list[Draft]:
+        """Those with a voice on trial."""
+        return [draft for draft in self._drafts.values() if draft.pending]
+
+    @property
+    def reopenable(self) -> int | None:
+        """The turn that goes on if somebody speaks now."""
+        return next((d.turn for d in self._drafts.values() if d.decided is not None and not d.sure), None)
+
+    @property
+    def sure_at(self) -> int | None:
+        """The session clock at which the next turn becomes sure."""
+        dues = (d.decided + d.policy.reopen for d in self._drafts.values() if d.decided is not None and not d.sure)
+        return min(dues, default=None)
+
     def waiting(self) -> bool:
         """Whether a decided turn, of which an answer is wanted, waits for its words."""
-        return any(draft.decided and not draft.silenced for draft in self._drafts.values())
+        return any(d.decided is not None and not d.answered and not d.silenced for d in self._drafts.values())
 
     def asked(self, reply: int) -> Draft:
         """The draft that was answered early by this reply."""
@@ -104,23 +258,32 @@ class Work:
 
     def settled(self) -> Iterator[Draft]:
         """Drafts that are decided and whose words are known, up to the first one of which this is not true."""
-        for draft in self.drafts:
-            if not draft.decided or draft.text is None:
+        for draft in self.unanswered:
+            if draft.decided is None or draft.words is None or draft.pending:
                 return
             yield draft
 
-    def to_transcribe(self) -> Iterator[tuple[Draft, int]]:
-        """Drafts whose words should be looked for now, and where they end."""
-        for draft in self.drafts:
-            early = draft.policy.reaches("stt") and draft.rev < draft.policy.tries and "stt" not in draft.failed
-            busy = any(run.turn == draft.turn for run in self._runs.values())
-            if draft.end is not None and draft.text is None and (draft.decided or early) and not busy:
-                yield draft, draft.end
+    def to_look(self) -> Iterator[tuple[Draft, Trial, Span]]:
+        """Voices on trial whose words so far should be looked at now."""
+        for draft in self.pending:
+            trial = draft.trial
+            if trial is None or trial.span is None or trial.span == trial.looked or not draft.early("stt"):
+                continue
+            if (trial.reopens or draft.span is None) and not self.busy(draft.turn, "stt"):
+                yield draft, trial, trial.span
+
+    def to_transcribe(self) -> Iterator[tuple[Draft, Span]]:
+        """Drafts whose words should be looked for now, and where they are."""
+        for draft in self.unanswered:
+            on_trial = draft.pending and draft.trial is not None and draft.trial.reopens
+            wanted = draft.decided is not None or draft.early("stt")
+            if draft.span and draft.words is None and wanted and not on_trial and not self.busy(draft.turn, "stt"):
+                yield draft, draft.span
 
     def to_answer_early(self) -> Draft | None:
         """The draft that a handler may be asked about before it is decided: the oldest, for its history is whole."""
-        draft = next(iter(self._drafts.values()), None)
-        if draft is None or draft.decided or draft.end is None or not draft.text or draft.reply is not None:
+        draft = next(iter(self.unanswered), None)
+        if draft is None or draft.decided is not None or not draft.text or draft.reply is not None:
             return None
-        early = draft.policy.reaches("handler") and draft.rev < draft.policy.tries and "handler" not in draft.failed
-        return draft if early else None
+        on_trial = draft.trial is not None and not (draft.trial.verdict and draft.trial.verdict.stop)
+        return draft if draft.span and not on_trial and draft.early("handler") else None

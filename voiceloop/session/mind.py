@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence, Sized
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from voiceloop.core.audio import Pcm, split
-from voiceloop.core.events import Answer, ReplyText, Transcribe, Transcribed
+from voiceloop.core.events import Answer, HandlerState, ReplyText, Transcribe, Transcribed
 from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
 from voiceloop.ports import Handler, Message, Transcriber, TurnView
 
 T = TypeVar("T", bound=Sized)
+
+_REMEMBERED = 16
+"""Turns of which it is known whether they are sure; handlers of older ones have long ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Mind:
         self,
         transcriber: Transcriber,
         handler: Handler,
-        feed: Callable[[Transcribed | ReplyText], None],
+        feed: Callable[[Transcribed | ReplyText | HandlerState], None],
         *,
         session: str,
         deadlines: Deadlines,
@@ -44,36 +47,71 @@ class Mind:
         self._session = session
         self._deadlines = deadlines
         self._settled: dict[int, list[str]] = {}
+        self._sure: dict[int, asyncio.Event] = {}
 
     async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
         """Feeds the words of a segment. pcm: [order.context, order.end)."""
         async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
-            text = await self._words(order.turn, pcm)
+            text = await self._words(None if order.probe else order.turn, pcm)
         self._feed(Transcribed(order.run, text))
 
     async def answer(self, order: Answer, history: Sequence[Item]) -> None:
         """Feeds the handler's reply as it comes."""
         messages = tuple(Message(item.role, item.text) for item in history)
-        view = TurnView(order.text, messages, order.turn, order.rev, self._session)
+        line = _Line(order.run, self._feed, self._sure.setdefault(order.turn, asyncio.Event()))
+        view = TurnView(order.text, messages, order.turn, order.rev, self._session, line)
         deltas = timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler")
         async with aclosing(deltas):
             async for delta in deltas:
                 self._feed(ReplyText(order.run, delta))
         self._feed(ReplyText(order.run, "", final=True))
 
-    async def _words(self, turn: int, pcm: Pcm) -> str:
+    def be_sure(self, turn: int) -> None:
+        """The turn cannot be reopened any more; handlers that wait for that go on."""
+        self._sure.setdefault(turn, asyncio.Event()).set()
+        for old in list(self._sure)[:-_REMEMBERED]:
+            del self._sure[old]
+
+    async def _words(self, turn: int | None, pcm: Pcm) -> str:
         """Long segments in pieces. All but the last piece stay the same while the turn grows, and are done once."""
         longest = self._transcriber.longest
         if longest is None or pcm.size <= longest:
             return (await self._transcriber.transcribe(pcm)).text
-        if turn not in self._settled:
+        if turn is not None and turn not in self._settled:
             self._settled = {turn: []}
-        known = self._settled[turn]
+        known = self._settled[turn] if turn is not None else list[str]()
         pieces = list(split(pcm, longest, longest // 2))
         for piece in pieces[len(known) : -1]:
             known.append((await self._transcriber.transcribe(piece)).text)
         last = (await self._transcriber.transcribe(pieces[-1])).text
         return " ".join(text for text in [*known, last] if text)
+
+
+class _Line:
+    """A `ports.Line` of one call: its word reaches the core from whatever thread it is given on."""
+
+    def __init__(self, run: int, feed: Callable[[HandlerState], None], sure: asyncio.Event) -> None:
+        self._run = run
+        self._feed = feed
+        self._sure = sure
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, key: Literal["tool", "expect", "sure", "barge_in"], value: str = "") -> None:
+        """Feeds it. When the session is over, nobody listens."""
+        state = HandlerState(self._run, key, value)
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._feed(state)
+        else:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._feed, state)
+
+    async def sure(self) -> None:
+        """Waits."""
+        await self._sure.wait()
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, aclosing
 
 from voiceloop.core.audio import Pcm
 from voiceloop.core.events import Prepared, Synthesize
+from voiceloop.core.silence import CHIME
 from voiceloop.errors import ProviderError
 from voiceloop.ports import AudioPort, Resampler, Synthesizer, Tap
+from voiceloop.session.chime import chime
 from voiceloop.session.mind import timed
 
 _MOST_S = 20
@@ -87,6 +89,11 @@ class Mouth:
     async def synthesize(self, order: Synthesize) -> None:
         """Speaks one clause into the buffer of its reply, and feeds how far it is."""
         speech = self._of(order.reply)
+        if order.text == CHIME:
+            sound = chime(self._port.out_rate)
+            speech.add(sound)
+            self._feed(Prepared(order.run, sound.size, final=True))
+            return
         resampler = self._resampler(self._synthesizer.rate, self._port.out_rate)
         n = 0
         chunks = timed(self._synthesizer.speak(order.text), self._timeout_s, "tts", "Speech synthesis")

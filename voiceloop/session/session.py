@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.turns import Turns
 from voiceloop.ports import AudioPort, EchoCanceller, Handler, Observer, Resampler, Synthesizer, Tap, Transcriber, Vad
 from voiceloop.session.clock import Clock
@@ -110,11 +110,15 @@ class Session:
         """Ends `run` soon: what is said is cut off, all tasks are joined. Idempotent."""
         self._life.stop.set()
 
-    def say(self, text: str) -> int:
-        """Speaks a text when the floor is free; the id of the reply, as in its events."""
+    def say(self, text: str, *, barge_in: BargeIn | None = None, expect: str = "") -> int:
+        """Speaks a text when the floor is free; the id of the reply, as in its events.
+
+        barge_in: how it may be interrupted, None: as the policy says. expect: what the user will say then, as in
+        `TurnView.expect`.
+        """
         self._life.said += 1
         said = -self._life.said
-        self.feed(ev.Say(said, text))
+        self.feed(ev.Say(said, text, barge_in, expect))
         return said
 
     @property
@@ -216,7 +220,10 @@ class Session:
             ev.Release: lambda a: mouth.release(a.reply),
             ev.Hold: lambda a: self.feed(ev.Played(a.reply, port.hold(a.reply))),
             ev.Resume: lambda a: port.resume(a.reply),
+            ev.Gain: lambda a: port.gain(self._parts.volume * a.factor),
             ev.Hush: self._hush,
+            ev.Sure: lambda a: self._mind.be_sure(a.turn),
+            ev.End: lambda a: self.close(),
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),
             ev.Listen: lambda a: self._ears.believe(a.on),
             ev.Wake: lambda a: self._clock.wake(a.now, self._due),
@@ -252,13 +259,17 @@ class _Life:
 
 
 def _fit(policy: Policy, handler: Handler) -> Policy:
-    """The policy as far as this handler goes along: one with side effects is not asked early."""
-    return policy if handler.early or not policy.reaches("handler") else replace(policy, run_ahead="stt")
+    """The policy as far as this handler goes along: one with side effects is not asked before the turn is decided, and
+    what it did cannot be undone by reopening the turn."""
+    if handler.early:
+        return policy
+    return replace(policy, run_ahead="stt" if policy.reaches("handler") else policy.run_ahead, reopen=0)
 
 
 def _reach(policy: Policy) -> int:
     """How many microphone samples may be asked for again."""
-    return policy.max_turn + policy.pre_roll + policy.wait + policy.guard_most + 10 * RATE
+    longest = max(policy.wait, policy.open_wait, policy.late, *(wait for _, wait in policy.waits)) * 2
+    return policy.max_turn + policy.pre_roll + longest + policy.reopen + policy.guard_most + 10 * RATE
 
 
 def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,0 +1,73 @@
+"""Whether a voice over a reply wants it to stop. A pure policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voiceloop.core.audio import ticks
+from voiceloop.core.events import Sense
+from voiceloop.core.policy import Policy
+
+_SURE_WORDS = 2
+"""So many words while the voice still speaks are a sentence that begins; of one it is not known yet what it will be."""
+
+_WORD_AGE = ticks(0.5)
+"""A voice that has spoken for so long and still speaks is no single word: "mm-hm" and "yeah" are shorter."""
+
+_BRIEF = ticks(0.6)
+"""A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What is known of a voice over a reply.
+
+    words, sense, logprob: of what was transcribed so far; words None while nothing is known. spoken: voiced ticks.
+    age: ticks since it began. over: it is silent now, and the words are those of all of it. held: a reply waits for the
+    verdict. lost: its words will not be known.
+    """
+
+    words: int | None
+    sense: Sense
+    logprob: float | None
+    spoken: int
+    age: int
+    over: bool
+    held: bool
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """stop: the person wants to speak (or to be heard); else what was said does not count. rash: without words."""
+
+    stop: bool
+    because: str
+    rash: bool = False
+
+
+def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
+    """What to make of a voice over a reply; None: it is too early to say."""
+    if seen.words is None:
+        return _without_words(policy, seen)
+    if seen.sense in ("stop", "wait"):
+        return Verdict(True, f"{seen.sense} word")
+    if seen.sense == "words" and seen.words:
+        if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
+            return Verdict(True, "words")
+        return None
+    if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):
+        return Verdict(False, {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words"))
+    return Verdict(True, "long voice") if seen.age >= 2 * policy.judge else None
+
+
+def _without_words(policy: Policy, seen: Glimpse) -> Verdict | None:
+    """The words do not come in time: by duration alone."""
+    if seen.over and seen.spoken < policy.min_speech:
+        return Verdict(False, "too short")
+    if not seen.lost and (seen.age < policy.judge or not seen.held):
+        return None
+    if seen.spoken >= _BRIEF:
+        return Verdict(True, "long voice", rash=True)
+    late = seen.lost or seen.age >= 2 * policy.judge
+    return Verdict(False, "brief voice", rash=True) if seen.over and late else None

@@ -1,0 +1,296 @@
+"""Rules: voices over replies, before them, and soon after a decision, until it is known what they want."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from voiceloop.core import events as ev
+from voiceloop.core.endpointing import next_pace
+from voiceloop.core.hearing import Closed, Fact, Opened, Paused, Rejected, Resumed, Spoke
+from voiceloop.core.judging import Verdict, judge
+from voiceloop.core.machines import Machines
+from voiceloop.core.replies import manner_of, public_answers, stop
+from voiceloop.core.rules import close_draft, end_of_turn, go_on, reject
+from voiceloop.core.work import Draft, Run, Span, Trial
+
+# --- what is heard ---
+
+
+def hear(m: Machines, facts: Sequence[Fact]) -> None:
+    """What the microphone tells, in order."""
+    for fact in facts:
+        if isinstance(fact, Opened):
+            _opened(m, fact)
+            continue
+        draft = m.work[fact.turn]
+        match fact:
+            case Spoke():
+                _spoke(draft, fact)
+            case Paused():
+                _paused(m, draft, fact)
+            case Resumed():
+                _resumed(m, draft, fact)
+            case Rejected():
+                _rejected(m, draft, fact)
+            case _:
+                _closed(m, draft, fact)
+
+
+def _opened(m: Machines, fact: Opened) -> None:
+    """Somebody speaks: is it over a reply, before one, or soon after a decision?"""
+    m.policy = fact.policy
+    for other in m.work.pending:
+        if other.trial and other.trial.closed:  # it has ended, and is not judged yet
+            other.trial.verdict = Verdict(True, "went on")
+            _stopped(m, other, other.trial)
+    draft = m.work[fact.turn] if fact.reopened else m.work.open(fact.turn, fact.policy, expect=m.expect)
+    draft.span = None
+    m.out.append(ev.SpeechStarted(fact.turn, fact.start, fact.continues))
+    m.trace("started", "goes on" if fact.reopened else "voice", turn=fact.turn, level_db=m.hearing.level_db)
+    if fact.reopened or m.floor.audible or public_answers(m):
+        draft.trial = Trial(fact.start, fact.rev, reopens=fact.reopened)
+    else:
+        draft.trial = None
+
+
+def _spoke(draft: Draft, fact: Spoke) -> None:
+    """What is known of the voice on trial grew."""
+    if trial := draft.trial:
+        trial.spoken, trial.span = fact.spoken, Span(fact.context, fact.start, fact.end)
+
+
+def _paused(m: Machines, draft: Draft, fact: Paused) -> None:
+    """The sound of the turn, and of the voice on trial, is complete as far as is known."""
+    if trial := draft.trial:
+        trial.spoken, trial.ended = fact.spoken, True
+        if not trial.reopens:
+            m.out += m.work.drop(turn=draft.turn, probe=True)  # the words of all of it are looked for now
+        trial.span = Span(max(fact.context, fact.new - draft.policy.pre_roll), fact.new, fact.end)
+    if fact.spoken >= draft.policy.min_speech:
+        draft.span = Span(fact.context, fact.start, fact.end)
+
+
+def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
+    """The voice goes on after a silence."""
+    m.trace("waiting", "went on", turn=draft.turn, pause_s=fact.pause)
+    trial = draft.trial
+    if trial:
+        trial.again()
+    if trial and trial.reopens and trial.pending:
+        trial.rev, draft.span = fact.rev, None
+    else:
+        go_on(m, draft, fact.rev)
+
+
+def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
+    """The segment has ended: the turn is decided, unless the voice does not count."""
+    trial = draft.trial
+    if trial and trial.pending and fact.cause == "commit":
+        trial.verdict = Verdict(True, "commit")
+        _stopped(m, draft, trial)
+    if trial and trial.dismissed:
+        _dismissed(m, draft, trial)
+    elif trial and trial.reopens and trial.pending:
+        trial.ended, trial.closed = True, fact
+    else:
+        draft.span = Span(fact.context, fact.start, fact.end)
+        end_of_turn(m, draft, fact)
+
+
+def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
+    """The voice was too short to be one, or the session ends."""
+    trial = draft.trial or Trial(m.hearing.at, draft.rev)
+    if trial.verdict is None:
+        trial.verdict = Verdict(False, fact.reason)
+    _dismissed(m, draft, trial)
+
+
+def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored) -> None:
+    """Words, or a score, became known."""
+    if isinstance(event, ev.Scored):
+        draft.score = event.p
+        return
+    words = replace(event, text=event.text.strip())
+    trial = draft.trial
+    if trial and (run.probe or not trial.reopens):
+        trial.words = words
+        if trial.dismissed and trial.verdict and trial.verdict.rash:
+            trial.verdict = None
+        trial.looked = trial.looked if run.probe else trial.span
+    if run.probe:
+        draft.costs.stt += run.ticks
+        return
+    draft.words = words
+    m.trace(
+        "waiting" if draft.decided is None else "understood",
+        "words",
+        turn=draft.turn,
+        words=len(words.text.split()),
+        sense=words.sense,
+        finished=words.finished,
+        p_stop=words.p_stop,
+        p_comma=words.p_comma,
+        logprob=words.logprob,
+        wording=words.wording,
+        tail_db=words.tail_db,
+    )
+
+
+# --- the rules ---
+
+
+def hold(m: Machines) -> None:
+    """A voice over a reply holds it, or lowers it, or stops it at once."""
+    reply = m.floor.audible
+    if reply is None:
+        return
+    for draft in m.work.unanswered:
+        # It began before the reply, and went on without a pause: noise that never ends must not silence the replies.
+        if draft.trial is None and draft.turn not in reply.past and (m.hearing.speaking or draft.words):
+            draft.trial = Trial(m.hearing.at, draft.rev, words=draft.words, ended=draft.words is not None)
+    if reply.state != "playing" or not (m.work.pending and m.hearing.speaking):
+        return
+    manner = manner_of(m, reply)
+    if manner == "stop":
+        for draft in m.work.pending:
+            if draft.trial:
+                draft.trial.verdict = Verdict(True, "at once")
+                _stopped(m, draft, draft.trial)
+    elif manner == "pause":
+        reply.state = "paused"
+        m.out.append(ev.Gain(reply.policy.duck) if reply.policy.duck else ev.Hold(reply.id))
+        since = next((d.trial.since for d in m.work.pending if d.trial), m.hearing.at)
+        facts = {"voice_s": m.hearing.at - since, "level_db": m.hearing.level_db, "heard": reply.played}
+        m.trace("paused", "voice over the reply", turn=m.hearing.open_turn, reply=reply.id, facts=facts)
+
+
+def look(m: Machines) -> None:
+    """The words of a voice on trial are looked at while it speaks."""
+    for draft, trial, span in list(m.work.to_look()):
+        trial.looked = span
+        draft.costs.tries += 1
+        run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
+        m.out.append(
+            ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True)
+        )
+
+
+def decide(m: Machines) -> None:
+    """A voice on trial is judged, and the reply goes on or stops."""
+    for draft in m.work.pending:
+        trial = draft.trial
+        if trial is None:
+            continue
+        seen = trial.glimpse(m.hearing.at, held=m.floor.audible is not None, lost="stt" in draft.failed)
+        if (verdict := judge(draft.policy, seen)) is None:
+            continue
+        trial.verdict = verdict
+        if verdict.stop:
+            _stopped(m, draft, trial)
+        else:
+            _ignored(m, draft, trial)
+
+
+def resume(m: Machines) -> None:
+    """A reply that was held for nothing goes on from the sample where it stopped; one told to stop soon, stops."""
+    reply = m.floor.audible
+    if reply is None:
+        return
+    if reply.state == "paused" and not m.work.pending:
+        reply.state = "playing"
+        m.out.append(ev.Gain(1.0) if reply.policy.duck else ev.Resume(reply.id))
+        m.trace("resumed", "nobody wants the floor", reply=reply.id, heard=reply.played)
+    if reply.script.over(reply.played):
+        m.trace("stopped", "end of the sentence", reply=reply.id, heard=reply.played)
+        stop(m, reply)
+
+
+def be_sure(m: Machines) -> None:
+    """A decided turn that nobody went on with for a while can no longer be reopened."""
+    for draft in m.work.drafts:
+        if draft.decided is None or m.hearing.open_turn == draft.turn or (draft.trial and draft.trial.reopens):
+            continue
+        if not draft.sure:
+            reply = m.floor.get(draft.reply)
+            now = reply is not None and reply.wishes.sure == "now"
+            draft.sure = now or m.now - draft.decided >= draft.policy.reopen
+            if draft.sure:
+                m.pace = next_pace(m.pace, reopened=False)
+                m.out.append(ev.Sure(draft.turn, draft.rev))
+        if draft.sure and draft.answered:
+            close_draft(m, draft)
+
+
+# --- what follows from a verdict ---
+
+
+def _facts(m: Machines, trial: Trial) -> dict[str, float | str | None]:
+    known = trial.words
+    return {
+        "age_s": m.hearing.at - trial.since,
+        "spoken_s": trial.spoken,
+        "words": len(known.text.split()) if known else None,
+        "sense": known.sense if known else None,
+        "logprob": known.logprob if known else None,
+    }
+
+
+def _ignored(m: Machines, draft: Draft, trial: Trial) -> None:
+    because = trial.verdict.because if trial.verdict else ""
+    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
+    m.trace("ignored", because, turn=draft.turn, facts=_facts(m, trial))
+    if trial.closed:
+        _dismissed(m, draft, trial)
+
+
+def _dismissed(m: Machines, draft: Draft, trial: Trial) -> None:
+    """The segment is over and did not count: the turn that it would have been is none, or stays what it was."""
+    m.out.append(ev.SpeechRejected(draft.turn, trial.verdict.because if trial.verdict else ""))
+    draft.trial = None
+    if not trial.reopens:
+        reject(m, draft)
+
+
+def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
+    """The person wants the floor."""
+    because = trial.verdict.because if trial.verdict else ""
+    facts = _facts(m, trial)
+    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
+    sense = trial.words.sense if trial.words else "none"
+    hard = sense == "stop"
+    if trial.reopens and sense in ("stop", "wait"):
+        trial.verdict = Verdict(False, because)  # it is about the reply, and nothing to add to the turn
+    elif trial.reopens:
+        _reopen(m, draft, trial, because)
+    if reply := m.floor.audible:
+        manner = manner_of(m, reply)
+        if manner in ("stop", "pause") or (hard and manner != "ignore"):
+            m.trace("stopped", because, turn=draft.turn, reply=reply.id, facts=facts | {"heard": reply.played})
+            stop(m, reply)
+        elif manner == "finish_sentence":
+            reply.script.stop_after_sentence(reply.played)
+        else:
+            m.trace("kept", manner, turn=draft.turn, reply=reply.id, facts=facts)
+    if hard:
+        for reply in public_answers(m):
+            stop(m, reply)
+    if trial.closed and trial.dismissed:
+        _dismissed(m, draft, trial)
+
+
+def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
+    """The turn was not finished: its reply is withdrawn, and nobody will have said or heard any of it."""
+    after, span, reply = m.now - (draft.decided or 0), draft.span, m.floor.get(draft.reply)
+    facts = _facts(m, trial) | {"after_s": after}
+    m.trace("reopened", because, turn=draft.turn, reply=draft.reply, facts=facts)
+    if reply:
+        reply.fate = "withdrawn"
+    m.history.withdraw(draft.turn)
+    go_on(m, draft, trial.rev)
+    m.pace = next_pace(m.pace, reopened=True)
+    m.out.append(ev.Reopened(draft.turn, draft.rev, after))
+    draft.span = span
+    trial.reopens = False
+    if trial.closed:
+        _closed(m, draft, trial.closed)
