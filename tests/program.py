@@ -38,6 +38,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith(private)},
         "HOME": str(home),
         "XDG_RUNTIME_DIR": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
         "PULSE_SERVER": f"unix:{home}/none",
         "TERM": "xterm-256color",
         "PYTHONWARNINGS": "error",

@@ -18,7 +18,7 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "cli", "screen"}
+EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal"}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -32,28 +32,34 @@ ROOMS = {
     "adapters": {"core", "ports", "errors"},
     "registry": {"core", "ports", "errors"},
     "config": {"core", "errors"},
-    "journal": {"core", "ports", "errors"},
     "lexicons": {"core"},
+    "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
     "build": {"adapters", "config", "core", "errors", "journal", "lexicons", "makers", "ports", "registry", "session"},
     "jobs": {"build", "config", "core", "ports"},
     "screen": {"core", "session"},
+    "virtual": set[str](),
+    "process": set[str](),
+    "commands": {"build", "config", "core", "errors", "journal", "process", "screen", "session", "virtual", "whatif"},
+    "whatif": {"whatif", "build", "config", "core", "errors", "journal", "ports", "session", "virtual"},
     "assistant": {"build", "config", "core", "errors", "ports", "session"},
     "server": {"server", "wire", "build", "config", "core", "errors", "ports", "session"},
     "cli": {
         "assistant",
         "build",
+        "commands",
         "config",
         "core",
         "errors",
         "jobs",
         "journal",
         "ports",
+        "process",
         "screen",
         "server",
         "session",
     },
-    "testing": {"core", "errors", "ports", "session"},
+    "testing": {"core", "errors", "journal", "ports", "session", "virtual"},
     "__main__": {"cli"},
     "__init__": {"assistant", "config", "errors", "session"},
 }

@@ -17,6 +17,7 @@ CATCH_ALL = {
     "voiceloop/session/runs.py": "each run of a turn ends here: logged, fed back as Failed",
     "voiceloop/session/observe.py": "an observer that raises is logged and ignored",
     "voiceloop/session/workers.py": "a thread hands every exception to the task that waits for it",
+    "voiceloop/journal/pen.py": "a recording that cannot be written ends; the session goes on",
     "voiceloop/adapters/handlers/function.py": "the user's own code is foreign",
     "voiceloop/adapters/audio/sounddevice.py": "its thread hands exceptions over; a broken stream still closes",
 }

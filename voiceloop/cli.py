@@ -1,32 +1,30 @@
-"""The command line: `voiceloop run | devices | say | transcribe`."""
+"""The command line: `voiceloop run | devices | say | transcribe | replay | why`."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Container, Coroutine, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from dataclasses import replace as changed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from voiceloop import __version__
 from voiceloop.errors import ConfigError, DeviceError, VoiceloopError
+from voiceloop.process import complain, wait_for
 
 if TYPE_CHECKING:
+    from voiceloop.build import Assembled
     from voiceloop.config import Config
-    from voiceloop.ports import AudioPort
+    from voiceloop.ports import AudioPort, Tap
     from voiceloop.session.session import Parts
 
-_GRACE_S = 0.8
-_SHOW_CURSOR = "\x1b[?25h"
 _DEMO_WAV = "voiceloop-replies.wav"
 
 
@@ -45,17 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
         return 0
     except VoiceloopError as exc:
-        _complain(str(exc), args.json)
+        complain(str(exc), args.json)
         return 1
-
-
-def _complain(sentence: str, as_json: bool) -> None:
-    """As a sentence; but names of keys, engines and files stay as they are."""
-    if sentence.partition(" ")[0].isalpha():
-        sentence = sentence[:1].upper() + sentence[1:]
-    if not sentence.endswith((".", "!", "?")):
-        sentence += "."
-    print(json.dumps({"error": sentence}) if as_json else sentence, file=sys.stderr, flush=True)
 
 
 # --- commands ---
@@ -77,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         missing = build.missing_device()
         if missing is not None:
             port = build.file_port(build.demo_recordings(), _DEMO_WAV, paced=True, replies_only=True)
-    return _wait_for(_converse(args, config, port, missing))
+    return wait_for(_converse(args, config, port, missing))
 
 
 def devices(args: argparse.Namespace) -> int:
@@ -117,7 +106,7 @@ def say(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.out}: speech is written as WAV, so the name must end in .wav.")
     work = jobs.save(config, text, args.out) if args.out else jobs.say(config, text)
     spoken: list[float] = []
-    _wait_for(_collect(work, spoken))
+    wait_for(_collect(work, spoken))
     if args.json:
         print(json.dumps({"seconds": round(spoken[0], 2), "file": args.out}))
     elif args.out:
@@ -129,8 +118,22 @@ def transcribe(args: argparse.Namespace) -> int:
     """Sound files as text."""
     config = _config(args)
     failed: list[bool] = []
-    _wait_for(_transcribe_all(args, config, failed))
+    wait_for(_transcribe_all(args, config, failed))
     return 1 if failed else 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """A recorded session again: the same decisions, or what other settings would have changed."""
+    from voiceloop import commands
+
+    return commands.what_if(args.file, args.set, args.json) if args.set else commands.replay(args.file, args.json)
+
+
+def why(args: argparse.Namespace) -> int:
+    """Why the last turns went as they did, in plain words."""
+    from voiceloop import commands
+
+    return commands.why(args.file, args.last, args.json)
 
 
 async def _transcribe_all(args: argparse.Namespace, config: Config, failed: list[bool]) -> None:
@@ -149,7 +152,7 @@ async def _transcribe_all(args: argparse.Namespace, config: Config, failed: list
                     text = await jobs.transcribe(engine, name, lambda s, t=task: bar.update(t, completed=s))
                 except VoiceloopError as exc:
                     failed.append(True)
-                    _complain(str(exc), args.json)
+                    complain(str(exc), args.json)
                     continue
                 finally:
                     bar.remove_task(task)
@@ -167,6 +170,13 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
         # As fast as possible, time is not the clock's: its milliseconds would mean nothing.
         real_time = port is None or not port.stepped
         screen = None if args.json else stack.enter_context(Screen(latency=real_time))
+
+        def note(sentence: str) -> None:
+            if screen:
+                screen.note(sentence, "yellow")
+            else:
+                print(json.dumps({"event": "Notice", "stage": "session", "text": sentence}), flush=True)
+
         async with build.assemble(config, port=port) as assembled:
             notices = [*assembled.notices]
             if missing is not None:
@@ -177,14 +187,32 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
                     f"ears {names['stt']}, voice {names['tts']}, vad {names['vad']}, handler {names['handler']}"
                 )
             for notice in notices:
-                if screen:
-                    screen.note(notice, "yellow")
-                else:
-                    print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
-            await _until_nobody_reads(assembled.parts, screen or JsonLines())
+                note(notice)
+            parts = _written_down(args, config, assembled, stack, note)
+            await _until_nobody_reads(parts, screen or JsonLines())
         output = _DEMO_WAV if missing is not None else args.output
         if screen and port is not None and output:
             screen.note(f"What it said is in {output}.")
+
+
+def _written_down(
+    args: argparse.Namespace, config: Config, assembled: Assembled, stack: ExitStack, note: Callable[[str], None]
+) -> Parts:
+    """The parts, tapped by what is kept of the session. note: takes sentences for the user."""
+    from voiceloop import build
+    from voiceloop.journal.trace import TraceLog, trace_folder
+
+    taps: list[Tap] = []
+    if args.record:
+        journal = build.journal(config, assembled, args.record)
+        stack.callback(lambda: note(trouble) if (trouble := journal.close()) else None)
+        note(f"Recording to {args.record}: it will hold your voice, and all that is said.")
+        taps.append(journal)
+    if config.journal.trace:
+        trace = TraceLog(trace_folder(), latency=not assembled.parts.port.stepped)
+        stack.callback(trace.close)
+        taps.append(trace)
+    return changed(assembled.parts, taps=tuple(taps))
 
 
 async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> None:
@@ -200,7 +228,8 @@ async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> N
             gone.append(exc)
             session.close()
 
-    session = Session(parts, [observe])
+    # A tap may be an observer too: the trace keeps latencies.
+    session = Session(parts, [observe, *(tap for tap in parts.taps if callable(tap))])
     await session.run()
     if gone:
         raise gone[0]
@@ -257,19 +286,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"voiceloop {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    plain = argparse.ArgumentParser(add_help=False)
+    plain.add_argument("--json", action="store_true", help="JSON instead of text")
+    plain.add_argument("-v", "--verbose", action="store_true", help="log what happens (never what is said)")
+    common = argparse.ArgumentParser(add_help=False, parents=[plain])
     common.add_argument(
         "--config", metavar="FILE", help="a TOML file, or a shipped one: openai, local, kiosk (default shows every key)"
     )
     common.add_argument("--offline", action="store_true", help="open no connection, use embedded engines only")
-    common.add_argument("--json", action="store_true", help="JSON instead of text")
     common.add_argument("--stt", metavar="ENGINE", help="speech to text: moonshine, sherpa, openai, or a plug-in")
     common.add_argument("--tts", metavar="ENGINE", help="text to speech: hibari, espeak, openai, or a plug-in")
     common.add_argument("--vad", metavar="ENGINE", help="voice activity: silero, webrtc, or a plug-in")
-    common.add_argument("-v", "--verbose", action="store_true", help="log what happens (never what is said)")
 
-    def add(name: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        parents = parents or (common,)
+        sub = commands.add_parser(name, parents=parents, help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
         return sub
 
@@ -278,86 +311,32 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--output", metavar="NAME", help="loudspeaker (name or number), or a WAV file")
     talk.add_argument("--paced", action="store_true", help="files in real time instead of as fast as possible")
     talk.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
+    talk.add_argument("--record", metavar="FILE", help="the session as one file, with voices and words: NAME.voiceloop")
     add("devices", devices)
     speak = add("say", say)
     speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
     speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")
     listen = add("transcribe", transcribe)
     listen.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG ...")
+    again = add("replay", replay, plain)
+    again.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
+    again.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what would have been different, as turn.wait_s=0.9; may be repeated",
+    )
+    reasons = add("why", why, plain)
+    reasons.add_argument("file", nargs="?", metavar="FILE", help="a recording; without it, the last session")
+    reasons.add_argument("--last", type=_count, default=3, metavar="N", help="how many turns (3)")
     return parser
 
 
-# --- running ---
-
-
-def _wait_for(work: Coroutine[Any, Any, None]) -> int:
-    """Runs it on a loop of its own. Ctrl-C and SIGTERM end it within a second, whatever a model or handler does."""
-    stopped: list[int] = []
-    first = threading.Lock()  # one signal may be told twice
-
-    async def body() -> None:
-        task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            if first.acquire(blocking=False):
-                stopped.append(number)
-                timer = threading.Timer(_GRACE_S, _leave, (128 + number,))
-                timer.daemon = True
-                timer.start()
-                if task is not None:
-                    loop.call_soon_threadsafe(task.cancel)
-
-        with _signals(stop):
-            await work
-
-    try:
-        asyncio.run(body())
-    except asyncio.CancelledError:
-        if not stopped:
-            raise
-    if stopped:
-        _leave(128 + stopped[0])
-    return 0
-
-
-@contextmanager
-def _signals(stop: Callable[[int], None]) -> Generator[None, None, None]:
-    """Calls stop with the number of each SIGINT and SIGTERM, from any thread.
-
-    Python runs handlers on the main thread only, which may be deep inside a model that a handler calls there; the
-    bytes of `set_wakeup_fd` arrive nevertheless (not on Windows, where only sockets may be used and asyncio does).
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            for number in numbers:
-                before = signal.signal(number, lambda number, frame: stop(number))
-                stack.callback(signal.signal, number, before)
-            if os.name == "posix":
-                read, write = os.pipe()
-                os.set_blocking(write, False)
-                stack.callback(os.close, write)
-                stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
-                threading.Thread(target=_read_signals, args=(read, numbers, stop), daemon=True).start()
-        yield
-
-
-def _read_signals(read: int, numbers: Container[int], stop: Callable[[int], None]) -> None:
-    with open(read, "rb", buffering=0) as pipe:
-        while byte := pipe.read(1):
-            if byte[0] in numbers:
-                stop(byte[0])
-
-
-def _leave(code: int) -> NoReturn:
-    """The end of the process, without waiting for threads that models or handlers may still hold."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            if stream.isatty():
-                stream.write(_SHOW_CURSOR)
-            stream.flush()
-    os._exit(code)
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -145,6 +145,12 @@ class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
     sorry_handler: Phrase = "Sorry, something went wrong with my answer."
 
 
+class JournalSection(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written down of a session without being asked for. A recording is: `voiceloop run --record FILE`."""
+
+    trace: bool = True
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -157,6 +163,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     handler: HandlerSection = HandlerSection()
     service: ServiceSection = ServiceSection()
     phrases: PhraseSection = PhraseSection()
+    journal: JournalSection = JournalSection()
 
 
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -185,6 +192,37 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         section, _, name = key.rpartition(".")
         (values[section] if section else values)[name] = value
     return _checked(_convert(values, "command line"), "command line")
+
+
+def assign(config: Config, settings: Iterable[str]) -> Config:
+    """A copy with some keys set, each written as `turn.wait_s=0.9`. Raises ConfigError."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        kind = _kind(key)
+        if not equals:
+            raise ConfigError(f"{setting}: write a key, = and a value, as in turn.wait_s=0.9.")
+        if kind is None or (isinstance(kind, type) and issubclass(kind, Struct)):
+            raise ConfigError(f"{key}: there is no such key. configs/default.toml shows every one.")
+        changes[key] = _value(key, value, kind)
+    return override(config, changes)
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The configuration as JSON, without what may be secret: for a file that is given away."""
+    values = msgspec.to_builtins(config)
+    for section in values.values():
+        if isinstance(section, dict) and "options" in section:
+            options = cast("dict[str, dict[str, Any]]", section)["options"]
+            options.update({name: "" for name in options if _SECRET.search(name)})
+    service = values["service"]
+    service["base_url"] = re.sub(r"(?<=//)[^/@]*@", "", service["base_url"]).partition("?")[0]
+    return values
+
+
+def restored(values: Mapping[str, Any], where: str) -> Config:
+    """What `shown` gave, as a configuration again. Raises ConfigError if this version knows other keys."""
+    return _checked(_convert(dict(values), where), where)
 
 
 def _shipped(path: Path) -> Path:

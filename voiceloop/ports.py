@@ -7,13 +7,15 @@ Fakes of all of them are in `voiceloop.testing`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
+from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
+from voiceloop.core.policy import Policy
 
 T = TypeVar("T")
 
@@ -343,6 +345,26 @@ class Observer(Protocol):
     """Is told what happens. Must return quickly; raising is logged and ignored."""
 
     def __call__(self, event: object, /) -> None: ...
+
+
+class Tap(Protocol):
+    """Is shown all that a session takes in and does, to write it down. Returns at once and never raises."""
+
+    def begin(self, session: str, policy: Policy, out_rate: int) -> None:
+        """The session listens from now on, with this policy. out_rate: of what `out` is shown, Hz."""
+        ...
+
+    def mic(self, pcm: Pcm) -> None:
+        """A frame as the VAD hears it, before its `Voice`."""
+        ...
+
+    def out(self, reply: int, pcm: Pcm) -> None:
+        """Speech of a released reply on its way to the port; how much of it was heard follows as `Played`."""
+        ...
+
+    def step(self, now: int, at: int, event: ev.Input, actions: Sequence[ev.Action]) -> str | None:
+        """One step of the core, and both clocks after it. May return a sentence for the user, told as a `Notice`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

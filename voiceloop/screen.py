@@ -83,7 +83,7 @@ class Screen:
             case ev.Notice(text=text):
                 self.note(text, "yellow")
             case Latency() if self._latency:
-                self.note(_waterfall(event))
+                self.note(" " * 11 + waterfall(event))
             case _:
                 pass
 
@@ -98,7 +98,7 @@ class Screen:
         line.append("▮" * bar, style).append("▯" * (_METER - bar), "dim").append(f"  {name}", style)
         if self._state == "speaking" and (said := list(self._said.values())):  # a copy: this is the thread of rich
             room = self._console.width - line.cell_len - 3
-            line.append("  " + _clean(" ".join(said[-1]))[-room:] if room > 0 else "", "dim cyan")
+            line.append("  " + clean(" ".join(said[-1]))[-room:] if room > 0 else "", "dim cyan")
         line.no_wrap = True
         return line
 
@@ -110,7 +110,7 @@ class Screen:
             self._line("voiceloop", event.heard, "bold cyan")
 
     def _line(self, who: str, text: str, style: str) -> None:
-        self._console.print(Text.assemble((f"{who:>9}  ", style), _clean(text)))
+        self._console.print(Text.assemble((f"{who:>9}  ", style), clean(text)))
 
 
 class JsonLines:
@@ -124,12 +124,13 @@ class JsonLines:
         print(msgspec.json.encode({"event": type(event).__name__, **fields}).decode(), file=self._file, flush=True)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """One line, and nothing in it that a terminal would obey: the words come from outside."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _waterfall(latency: Latency) -> str:
+def waterfall(latency: Latency) -> str:
+    """Where the time of a turn went, in the order in which it was spent."""
     steps = [
         ("words", latency.words_ms),
         ("answer", latency.text_ms),
@@ -138,4 +139,4 @@ def _waterfall(latency: Latency) -> str:
         ("heard", latency.heard_ms),
     ]
     steps.sort(key=lambda step: step[1])
-    return " " * 11 + "after your last sound: " + ", ".join(f"{name} {ms} ms" for name, ms in steps)
+    return "after your last sound: " + ", ".join(f"{name} {ms} ms" for name, ms in steps)

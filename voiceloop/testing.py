@@ -7,45 +7,18 @@ a script of loud and quiet stretches, engines answer what they are told to.
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 
 import numpy as np
 
 from voiceloop.core.audio import FRAME, RATE, Pcm, level_db, silence
 from voiceloop.errors import DeviceError
+from voiceloop.journal.replay import Comparison
 from voiceloop.ports import Capture, Progress, Transcript, TurnView
-
-
-class _Jump(selectors.SelectSelector):
-    """Instead of waiting for a timer, moves the clock to it. Real file descriptors and threads are still waited for
-    when no timer is set."""
-
-    clock = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0 if timeout is not None else None)
-        if not ready and timeout is not None and timeout > 0:
-            self.clock += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only while everything waits."""
-
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-
-    def time(self) -> float:
-        """Virtual seconds."""
-        return self._jump.clock
-
-    def jump(self, n_s: float) -> None:
-        """Time passes while the loop is kept from running, as when a call blocks it."""
-        self._jump.clock += n_s
+from voiceloop.virtual import VirtualLoop as VirtualLoop  # part of this module's interface
 
 
 def tone(n_s: float, *, rate: int = RATE, hz: float = 220.0, level: float = 0.3) -> Pcm:
@@ -353,3 +326,14 @@ class Recorder:
     def of(self, *types: type) -> Sequence[object]:
         """Those of the given types, in order."""
         return [event for event in self.events if isinstance(event, types)]
+
+
+def replay(path: str | PathLike[str]) -> Comparison:
+    """A recorded session fed through the core again; `assert replay(FILE).identical` makes a field bug a test.
+
+    path: what `voiceloop run --record FILE` wrote, whole or cut off. Raises MediaError.
+    """
+    from voiceloop.journal.reader import read
+    from voiceloop.journal.replay import replay
+
+    return replay(read(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import get_args
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from voiceloop.core import events as ev
 from voiceloop.core.policy import Policy
-from voiceloop.core.record import from_line, to_line
+from voiceloop.core.record import from_line, is_input, plain, revived, to_line
 
 TYPES = get_args(ev.Input) + get_args(ev.Action)
 
@@ -47,6 +47,60 @@ def test_a_policy_is_written_wholly_and_read_with_defaults() -> None:
     assert set(json.loads(line)["Configure"]["policy"]) == {f.name for f in fields(Policy)}
     older = '{"now":1,"at":2,"Configure":{"policy":{"wait":123}}}'
     assert from_line(older) == (1, 2, ev.Configure(Policy(wait=123)))
+
+
+def test_a_trace_keeps_its_facts_and_their_order() -> None:
+    facts = {"wait_s": 0.6, "quiet_s": 1, "state": "speaking", "score": None}
+    line = to_line(7, 8, ev.Trace("ended", "silence", turn=2, facts=facts))
+    assert line == (
+        '{"now":7,"at":8,"Trace":{"what":"ended","because":"silence","turn":2,"reply":null,'
+        '"facts":{"wait_s":0.6,"quiet_s":1,"state":"speaking","score":null}}}'
+    )
+    assert from_line(line)[2] == ev.Trace("ended", "silence", turn=2, facts=facts)
+    assert to_line(*from_line(line)) == line
+
+
+def test_what_is_an_input() -> None:
+    assert is_input(ev.Commit())
+    assert not is_input(ev.Wake(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    words: tuple[str, ...] = ()
+    pair: tuple[int, Inner] | None = None
+    inner: Inner | None = None
+
+
+def test_tuples_and_classes_come_back_as_such() -> None:
+    whole = Outer(("a", "b"), (1, Inner(2)), Inner(3))
+    assert plain(whole)["pair"] == [1, {"n": 2}]
+    assert revived(Outer, plain(whole)) == whole
+    assert revived(Outer, plain(Outer())) == Outer()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    rows: dict[str, tuple[int, ...]]
+
+
+def test_tables_hold_them_too() -> None:
+    assert revived(Tables, {"rows": {"a": [1, 2]}}) == Tables({"a": (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(Inner, 7), (Inner, [1]), (Inner, {"m": 1}), (Inner, {}), (Inner, {"n": [1]}), (Inner, {"n": {}}),
+     (Outer, {"pair": [1]})],
+)  # fmt: skip
+def test_what_is_not_of_the_kind(kind, value) -> None:
+    with pytest.raises(ValueError, match=f"not a {kind.__name__}"):
+        revived(kind, value)
 
 
 @pytest.mark.parametrize(

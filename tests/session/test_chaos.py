@@ -16,8 +16,12 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy
 from voiceloop.errors import DeviceError, ProviderError
-from voiceloop.ports import Transcript, TurnView
+from voiceloop.journal.reader import read
+from voiceloop.journal.replay import replay
+from voiceloop.journal.writer import Journal
+from voiceloop.ports import Tap, Transcript, TurnView
 from voiceloop.session.mind import Deadlines
+from voiceloop.session.observe import Ready
 from voiceloop.session.session import Parts, Session
 from voiceloop.testing import FakePort, FakeResampler, FakeVad, Recorder, VirtualLoop, script, tone
 
@@ -104,13 +108,15 @@ hosts = st.lists(
 )
 
 
-async def live(mic: list[float], engines: list[Whimsical], host, *, stepped: bool, lost: int | None) -> Recorder:
+async def live(
+    mic: list[float], engines: list[Whimsical], host, *, stepped: bool, lost: int | None, tap: Tap
+) -> Recorder:
     recorder = Recorder()
     stt, handler, tts = engines
     port = FakePort(script(*mic), stepped=stepped, lost_after=lost)
     deadlines = Deadlines(stt_s=2, handler_s=2, tts_s=2)
     policy = Policy(max_turn=ticks(5), slow_after=ticks(1))
-    parts = Parts(port, FakeVad(), stt, handler, tts, FakeResampler, policy=policy, deadlines=deadlines)
+    parts = Parts(port, FakeVad(), stt, handler, tts, FakeResampler, policy=policy, deadlines=deadlines, taps=(tap,))
     session = Session(parts, [recorder])
     loop = asyncio.get_running_loop()
     timers = []
@@ -140,10 +146,13 @@ async def run(session: Session) -> None:
     stepped=st.booleans(),
     lost=st.none() | st.integers(0, 600),
 )
-def test_every_session_ends_in_order(mic, whims, host, stepped, lost) -> None:
+def test_every_session_ends_in_order_and_replays_identically(tmp_path_factory, mic, whims, host, stepped, lost) -> None:
     engines = [Whimsical(each) for each in whims]
+    path = tmp_path_factory.getbasetemp() / "chaos.voiceloop"
+    journal = Journal(path, {}, wait_s=60)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        recorder = runner.run(live(mic, engines, host, stepped=stepped, lost=lost))
+        recorder = runner.run(live(mic, engines, host, stepped=stepped, lost=lost, tap=journal))
+    assert journal.close() is None
     gc.collect()  # a coroutine that nobody awaited, or a generator that nobody closed, would say so here
     assert [engine.open for engine in engines] == [0, 0, 0]
     started = {e.reply for e in recorder.of(ev.ReplyStarted)}
@@ -157,3 +166,7 @@ def test_every_session_ends_in_order(mic, whims, host, stepped, lost) -> None:
     assert set(decided) <= words.keys()
     states = recorder.of(ev.StateChanged)
     assert not states or states[-1].state == "listening"
+    if recorder.of(Ready):  # else it was over before it listened
+        recording = read(path)
+        assert recording.whole
+        assert replay(recording).identical

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from voiceloop.core.audio import FRAME, SILENCE_DB, Pcm, Tape, level_db, silence
 from voiceloop.core.events import Flushed, Played, Voice
-from voiceloop.ports import Capture, EchoCanceller, Vad
+from voiceloop.ports import Capture, EchoCanceller, Tap, Vad
 
 _MUTED = silence(FRAME)
 
@@ -30,11 +30,13 @@ class Ears:
         feed: Callable[[Voice | Played | Flushed], None],
         *,
         capacity: int,
+        taps: Sequence[Tap] = (),
     ) -> None:
         self._vad = vad
         self._echo = echo
         self._feed = feed
         self._tape = Tape(capacity)
+        self._taps = taps
         self._believed = True
         self._level_db = SILENCE_DB
         self._attentive = 0
@@ -56,6 +58,8 @@ class Ears:
         if not self._believed:
             mic = _MUTED
         self._tape.append(mic)
+        for tap in self._taps:
+            tap.mic(mic)
         p = round(float(self._vad.probability(mic)), 3)
         if p >= _INTERESTING:
             self._attentive = _ATTENTION

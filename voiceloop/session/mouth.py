@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, aclosing
 
 from voiceloop.core.audio import Pcm
 from voiceloop.core.events import Prepared, Synthesize
 from voiceloop.core.silence import CHIME
 from voiceloop.errors import ProviderError
-from voiceloop.ports import AudioPort, Resampler, Synthesizer
+from voiceloop.ports import AudioPort, Resampler, Synthesizer, Tap
 from voiceloop.session.chime import chime
 from voiceloop.session.mind import timed
 
@@ -74,6 +74,7 @@ class Mouth:
         spawn: Callable[[Coroutine[None, None, None], str], asyncio.Task[None] | None],
         waiting: Callable[[], AbstractContextManager[None]],
         timeout_s: float,
+        taps: Sequence[Tap] = (),
     ) -> None:
         self._synthesizer = synthesizer
         self._port = port
@@ -82,6 +83,7 @@ class Mouth:
         self._spawn = spawn
         self._waiting = waiting
         self._timeout_s = timeout_s
+        self._taps = taps
         self._speech: dict[int, Speech] = {}
 
     async def synthesize(self, order: Synthesize) -> None:
@@ -133,4 +135,7 @@ class Mouth:
 
     async def _write(self, reply: int, speech: Speech) -> None:
         while True:
-            await self._port.write(reply, await speech.next())
+            pcm = await speech.next()
+            for tap in self._taps:
+                tap.out(reply, pcm)
+            await self._port.write(reply, pcm)

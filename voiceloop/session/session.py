@@ -23,6 +23,7 @@ from voiceloop.ports import (
     Observer,
     Resampler,
     Synthesizer,
+    Tap,
     Transcriber,
     Vad,
 )
@@ -43,7 +44,7 @@ log = logging.getLogger("voiceloop.session")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a session is made of. Engines may be shared between sessions; the port, VAD and echo canceller may not."""
+    """What a session is made of. Engines may be shared between sessions; port, VAD, echo canceller and taps may not."""
 
     port: AudioPort
     vad: Vad
@@ -57,6 +58,7 @@ class Parts:
     volume: float = 1.0
     language: Language = field(default_factory=Language)
     end_of_turn: EndOfTurn | None = None
+    taps: tuple[Tap, ...] = ()
 
 
 class Session:
@@ -76,7 +78,7 @@ class Session:
         self._inbox: deque[ev.Input] = deque()
         self._life = _Life()
         self._runs = Runs(self.id, self.feed, strict=strict)
-        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy))
+        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy), taps=parts.taps)
         self._mind = Mind(
             parts.transcriber,
             parts.handler,
@@ -93,6 +95,7 @@ class Session:
             spawn=self._runs.spawn,
             waiting=self._runs.waiting,
             timeout_s=parts.deadlines.tts_s,
+            taps=parts.taps,
         )
         self._effects = self._table()
 
@@ -171,11 +174,17 @@ class Session:
 
     def _step(self, event: ev.Input) -> None:
         now = self._clock.now()
-        actions = self._turns.feed(event, now=now)
+        actions: list[ev.Action] = []
+        try:
+            actions = self._turns.feed(event, now=now)
+        finally:  # what the core failed on is what a recording is for
+            troubles = [tap.step(now, self._turns.at, event, actions) for tap in self._parts.taps]
         for action in actions:
             if effect := self._effects.get(type(action)):
                 effect(action)
         self.news.see(now, event, actions)
+        for trouble in filter(None, troubles):
+            self.news.tell(ev.Notice("session", trouble))
 
     async def _warm_up(self) -> None:
         parts = self._parts
@@ -185,13 +194,16 @@ class Session:
                     group.create_task(engine.warm_up())
 
     async def _listen(self) -> None:
-        port, life = self._parts.port, self._life
+        parts, life = self._parts, self._life
+        port = parts.port
         try:
             await self._warm_up()
             await port.open()
-            port.gain(self._parts.volume)
+            port.gain(parts.volume)
             self._clock.start()
             life.live = True
+            for tap in parts.taps:
+                tap.begin(self.id, _fit(parts.policy, parts), port.out_rate)
             self.news.tell(Ready(self.id))
             self._work_off()
             async with aclosing(port.frames()) as frames:
