@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 
 from tests.program import DATA, LOCAL, environment, hiding, python
 from voiceloop import build
+from voiceloop.adapters.endofturn.smart_turn import SmartTurn
 from voiceloop.config import Config, override
 from voiceloop.core.audio import RATE, ticks
 from voiceloop.core.policy import preset
 from voiceloop.errors import ConfigError, MediaError
+from voiceloop.makers import Tools
+from voiceloop.session.workers import Workers
 from voiceloop.testing import FakePort, script
 
 NEITHER = "there is no engine for {}: pip install 'voiceloop[local]' for the embedded ones"
@@ -220,6 +224,27 @@ def test_every_turn_key_reaches_the_policy() -> None:
     assert set(other) == set(msgspec.to_builtins(Config().turn)) - {"model", "model_path"}
     for key, value in other.items():
         assert build.policy(override(Config(), {f"turn.{key}": value})) != build.policy(Config()), key
+
+
+def test_the_language_is_that_of_the_recognizer() -> None:
+    german = build.language(configured(stt__language="de"))
+    assert (("hor", "auf") in german.lexicon.stop, ("hör", "auf") in german.lexicon.stop) == (False, True)
+    assert german.weights != build.language(Config()).weights
+
+
+async def test_the_end_of_turn_model_is_an_option() -> None:
+    workers = Workers()
+    async with AsyncExitStack() as closing:
+        closing.callback(workers.close)
+        tools = Tools(Config(), workers, closing)
+        assert build.end_of_turn(tools) is None
+        tools.config = configured(turn__model="smart_turn", turn__model_path="gone.onnx")
+        assert isinstance(build.end_of_turn(tools), SmartTurn)
+        tools.config = configured(turn__model="clever")
+        with pytest.raises(
+            ConfigError, match=r"^endofturn: there is no engine named 'clever'\. Known: none, smart_turn\.$"
+        ):
+            build.end_of_turn(tools)
 
 
 # --- files ---

@@ -19,6 +19,7 @@ from voiceloop.registry import Port, Spec, find, known
         ("stt", "auto, moonshine, sherpa, openai"),
         ("tts", "auto, hibari, espeak, openai"),
         ("handler", "offline, echo, chat, module:function"),
+        ("endofturn", "none, smart_turn"),
     ],
 )
 def test_an_unknown_name_lists_the_known(port: Port, names: str) -> None:
@@ -27,7 +28,7 @@ def test_an_unknown_name_lists_the_known(port: Port, names: str) -> None:
     assert str(caught.value) == f"{port}: there is no engine named 'nonsense'. Known: {names}."
 
 
-@pytest.mark.parametrize("port", ["vad", "stt", "tts", "handler"])
+@pytest.mark.parametrize("port", ["vad", "stt", "tts", "handler", "endofturn"])
 def test_every_built_in_maker_exists(port: Port) -> None:
     for name, spec in known(port).items():
         assert spec.name == name

@@ -92,7 +92,7 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
         hearing, speaking, answering = _stt(tools), _tts(tools), _handler(tools, handler)
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
-        yield Engines(hearing, speaking, answering, _end_of_turn(tools), names)
+        yield Engines(hearing, speaking, answering, end_of_turn(tools), names)
 
 
 @asynccontextmanager
@@ -324,7 +324,7 @@ def _tts(tools: Tools) -> Synthesizer:
     return engine
 
 
-def _end_of_turn(tools: Tools) -> EndOfTurn | None:
+def end_of_turn(tools: Tools) -> EndOfTurn | None:
     """The configured end-of-turn model. Raises ConfigError."""
     name = tools.config.turn.model
     if name == "none":

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceloop.core.audio import RATE, Pcm, silence
-from voiceloop.core.evidence import Logistic, Weights, finished, numbers, tail_db, voiced_s, wording, words_of
+from voiceloop.core.evidence import (
+    NEUTRAL_DB,
+    Logistic,
+    Weights,
+    finished,
+    joined,
+    numbers,
+    tail_db,
+    voiced_s,
+    wording,
+    words_of,
+)
 
 FLAT = Logistic(0.0, (0.0, 0.0))
 WEIGHTS = Weights(
@@ -83,10 +94,10 @@ def test_what_is_behind_the_voice_does_not_count(behind, level) -> None:
     assert tail_db(np.concatenate((noise(0.3, level), voice, noise(behind, level)))) == pytest.approx(want, abs=1.0)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.009, 0.2, 0.29])
+@pytest.mark.parametrize("seconds", [0.0, 0.009, 0.2, 0.29, 0.5])
 def test_too_little_voice_says_nothing(seconds) -> None:
-    assert tail_db(tone(seconds, 0.3)) == 0.0
-    assert tail_db(np.concatenate((tone(min(seconds, 0.2), 0.3), silence(2 * RATE)))) == 0.0
+    assert tail_db(tone(seconds, 0.3)) == NEUTRAL_DB
+    assert tail_db(np.concatenate((tone(seconds, 0.3), silence(2 * RATE)))) == NEUTRAL_DB
 
 
 def test_voiced_s() -> None:
@@ -97,7 +108,7 @@ def test_voiced_s() -> None:
 
 
 def test_silence_and_clipping_are_no_trouble() -> None:
-    assert tail_db(silence(RATE)) == 0.0
+    assert tail_db(silence(RATE)) == NEUTRAL_DB
     assert math.isfinite(tail_db(np.full(RATE, 32767, np.int16)))
     assert math.isfinite(tail_db(np.tile(np.array([32767, -32768], np.int16), RATE)))
 
@@ -115,11 +126,17 @@ def test_a_recognizer_that_says_nothing_of_its_doubt(missing) -> None:
     assert p == pytest.approx(1 / (1 + math.exp(-(0.5 - 1.0 + 1.0))))
 
 
+def test_an_end_of_turn_model_moves_what_the_rest_says() -> None:
+    assert joined(0.5, 0.02) < 0.4 < 0.6 < joined(0.5, 0.98)
+    assert joined(0.1, 0.9) < 0.5 < joined(0.9, 0.1)
+    assert 0.0 < joined(0.0, 0.0) < joined(1.0, 1.0) < 1.0
+
+
 def test_numbers_stay_within_what_was_seen() -> None:
     low = numbers(wording=-99.0, tail_db=-99.0, p_stop=0.0, p_comma=0.0, logprob=-99.0)
     high = numbers(wording=99.0, tail_db=99.0, p_stop=1.0, p_comma=1.0, logprob=0.0)
-    assert low == (pytest.approx(-9.2, abs=0.1), -1.5, -6.0, -25.0)
-    assert high == (pytest.approx(9.2, abs=0.1), 0.0, 3.0, 6.0)
+    assert low == (pytest.approx(-6.9, abs=0.1), -1.5, -6.0, -25.0)
+    assert high == (pytest.approx(6.9, abs=0.1), 0.0, 3.0, 6.0)
     assert numbers(wording=0.0, tail_db=0.0, p_stop=None, p_comma=None, logprob=None) == (0.0, -0.2, 0.0, 0.0)
 
 

@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,10 @@ STEP = RATE // 100
 TAIL_STEPS = 30
 """The end of speech that is compared with the rest: 300 ms."""
 
+NEUTRAL_DB = -4.0
+"""What the end of a text may be as well as not. One word has no end that could sink below the rest; against the value
+that comes out of comparing it with itself the fits are no worse (AUC within .002)."""
+
 WHOLE = 10 * RATE
 """Samples of the segment that its end is compared with, so that a long one costs no more than 2 ms."""
 
@@ -30,7 +33,7 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _FIGURES = re.compile(r"\d+")
 _START = "<"
 _SUFFIX = 3
-_RARE = 1e-4
+_RARE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Logistic:
         """0..1."""
         odds = self.bias + sum(w * x for w, x in zip(self.weights, numbers, strict=True))
         return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, odds))))
+
+
+JOINT = Logistic(0.02, (0.8, 0.18))
+"""Of the log-odds of `finished` and of Smart Turn v3.2, fitted like the rest (benchmarks/fit_turns.py --model)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +101,18 @@ def voiced_s(pcm: Pcm) -> float:
 def tail_db(pcm: Pcm) -> float:
     """Level of the last 300 ms of speech against all speech of the segment, dB: below zero where the voice sinks.
 
-    pcm: int16 (n,), 16 kHz; its last 10 s count. Silence and steady noise at either end are left out. 0.0 for less
-    than 300 ms of speech.
+    pcm: int16 (n,), 16 kHz; its last 10 s count. Silence and steady noise at either end are left out. NEUTRAL_DB where
+    there is too little speech to compare.
     """
     if pcm.size < TAIL_STEPS * STEP:
-        return 0.0
+        return NEUTRAL_DB
     power = _curve(pcm[-WHOLE:])
     loud = power > _threshold(power)
-    end = int(np.flatnonzero(loud)[-1]) + 1 if loud.any() else 0
-    if end < TAIL_STEPS:
-        return 0.0
+    if loud.sum() < 2 * TAIL_STEPS:
+        return NEUTRAL_DB
+    end = int(np.flatnonzero(loud)[-1]) + 1
     tail = float(power[end - TAIL_STEPS : end].mean())
-    whole = float(power[:end][loud[:end]].mean())
-    return 10.0 * math.log10(tail / whole)
+    return 10.0 * math.log10(tail / float(power[loud].mean()))
 
 
 def finished(
@@ -128,21 +134,27 @@ def finished(
     return weights.heard.p(found)
 
 
+def joined(finished: float, score: float) -> float:
+    """Probability that the speaker has nothing to add, 0..1, from what `finished` gives and an end-of-turn model."""
+    return JOINT.p((log_odds(finished), log_odds(score)))
+
+
 def numbers(
     *, wording: float, tail_db: float, p_stop: float | None, p_comma: float | None, logprob: float | None
 ) -> tuple[float, float, float, float]:
     """What the logistics are over: sign, logprob, wording, tail_db, each within what the fit has seen.
 
     sign: log-odds that the recognizer writes any sign after the last word. It says more than the full stop alone, and
-    than anything else the decoder knows: within a phrase it expects a word (AUC .87 against .63, benchmarks/
+    than anything else the decoder knows: within a phrase it expects a word (AUC .84 against .60, benchmarks/
     fit_turns.py). Which sign it expects says nothing more. What is None counts as undecided.
     """
-    sign = _log_odds((0.5 if p_stop is None else p_stop) + (0.0 if p_comma is None else p_comma))
+    sign = log_odds((0.5 if p_stop is None else p_stop) + (0.0 if p_comma is None else p_comma))
     doubt = -0.2 if logprob is None else max(-1.5, logprob)
     return sign, doubt, max(-6.0, min(3.0, wording)), max(-25.0, min(6.0, tail_db))
 
 
-def _log_odds(p: float) -> float:
+def log_odds(p: float) -> float:
+    """Of a probability; that of 0 and 1 is finite."""
     p = min(max(p, _RARE), 1.0 - _RARE)
     return math.log(p / (1.0 - p))
 
@@ -150,8 +162,8 @@ def _log_odds(p: float) -> float:
 def _curve(pcm: Pcm) -> NDArray[np.float64]:
     """Mean power of each 10 ms, smoothed over 30, never zero."""
     steps = pcm[: pcm.size // STEP * STEP].reshape(-1, STEP).astype(np.float32)
-    power = np.einsum("ij,ij->i", steps, steps).astype(np.float64) / STEP + 1.0
-    return cast("NDArray[np.float64]", np.convolve(power, np.full(3, 1 / 3), mode="same"))
+    power = np.pad(np.einsum("ij,ij->i", steps, steps).astype(np.float64) / STEP + 1.0, 1, mode="edge")
+    return (power[:-2] + power[1:-1] + power[2:]) / 3.0
 
 
 def _threshold(power: NDArray[np.float64]) -> float:

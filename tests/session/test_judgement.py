@@ -1,0 +1,90 @@
+"""What the core is told of a transcript."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voiceloop import lexicons
+from voiceloop.core.audio import RATE, Pcm
+from voiceloop.core.events import Transcribe, Transcribed
+from voiceloop.ports import Transcript
+from voiceloop.session.judgement import Language, judged
+
+ENGLISH = Language(lexicons.lexicon("en"), lexicons.weights("en"))
+
+
+def order(expect: str = "") -> Transcribe:
+    return Transcribe(run=7, turn=1, rev=1, context=0, start=0, end=RATE, expect=expect)
+
+
+def voice(seconds: float) -> Pcm:
+    t = np.arange(round(seconds * RATE)) / RATE
+    sound = np.rint(9000 * np.sin(2 * np.pi * 150 * t) * np.linspace(1, 0.3, t.size)).astype(np.int16)
+    return np.concatenate((sound, np.zeros(RATE // 5, np.int16)))
+
+
+def told(said: Transcript, *, expect: str = "", text: str | None = None, seconds: float = 1.5) -> Transcribed:
+    return judged(ENGLISH, order(expect), said.text if text is None else text, said, voice(seconds))
+
+
+def test_all_numbers_are_handed_on() -> None:
+    found = told(Transcript("Turn on the lights.", "en", -0.1, 0.8, 0.05))
+    assert (found.run, found.text, found.sense) == (7, "Turn on the lights.", "words")
+    assert (found.p_stop, found.p_comma, found.logprob) == (0.8, 0.05, -0.1)
+    assert found.tail_db is not None
+    assert found.tail_db < -3
+    assert found.wording is not None
+    assert found.finished is not None
+    assert found.finished > 0.4
+    cut = told(Transcript("Turn on the.", "en", -0.4, 0.2, 0.05))
+    assert cut.finished is not None
+    assert cut.finished < 0.2
+
+
+def test_a_service_without_probabilities_is_judged_by_words_and_sound() -> None:
+    done, cut = told(Transcript("Turn on the lights.")), told(Transcript("Turn on the"))
+    assert (done.p_stop, done.logprob) == (None, None)
+    assert done.finished is not None
+    assert cut.finished is not None
+    assert cut.finished + 0.2 < done.finished
+
+
+@pytest.mark.parametrize(
+    ("expect", "text", "low", "high"),
+    [("digits:4", "one two", 0.0, 0.1), ("digits:4", "one two three four", 0.9, 1.0), ("yes_no", "Yes.", 0.9, 1.0)],
+)
+def test_what_is_expected_comes_first(expect, text, low, high) -> None:
+    found = told(Transcript(text, "en", -0.2, 0.4, 0.4), expect=expect).finished
+    assert found is not None
+    assert low <= found <= high
+
+
+def test_the_words_are_those_of_all_pieces() -> None:
+    found = told(Transcript("the lights."), text="Turn on the lights.")
+    assert (found.text, found.wording) == ("Turn on the lights.", told(Transcript("the lights.")).wording)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "sense"),
+    [
+        (Transcript("You", "en", -0.2, 0.02, 0.01), 0.3, "invented"),
+        (Transcript("Thank you."), 0.2, "invented"),
+        (Transcript("Thank you."), 1.0, "words"),
+        (Transcript("Thank you."), 9.0, "words"),
+        (Transcript("Mm-hmm."), 0.4, "backchannel"),
+        (Transcript("Stop!"), 0.4, "stop"),
+        (Transcript("", "en", -1.2), 0.4, "none"),
+    ],
+)
+def test_its_kind(said, seconds, sense) -> None:
+    assert told(said, seconds=seconds).sense == sense
+
+
+def test_no_words_say_nothing_about_the_end() -> None:
+    found = told(Transcript("", "en", -1.2))
+    assert (found.finished, found.wording, found.tail_db) == (None, None, None)
+
+
+def test_without_lists_all_is_words() -> None:
+    assert judged(Language(), order(), "Stop!", Transcript("Stop!"), voice(1)) == Transcribed(7, "Stop!")
