@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from voiceloop.core.policy import Policy
@@ -43,14 +42,6 @@ def ended(policy: Policy, *, quiet: int, doubt: int, wait: int) -> bool:
     if quiet < wait:
         return False
     return doubt >= policy.guard or quiet >= wait + policy.guard_most
-
-
-def combined(finished: float | None, score: float | None) -> float | None:
-    """The evidence of the words and that of an end-of-turn model as one probability: the mean of their log-odds."""
-    known = [min(max(p, 0.001), 0.999) for p in (finished, score) if p is not None]
-    if not known:
-        return None
-    return 1 / (1 + math.exp(-sum(math.log(p / (1 - p)) for p in known) / len(known)))
 
 
 def next_pace(pace: float, *, reopened: bool) -> float:

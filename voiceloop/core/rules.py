@@ -7,7 +7,8 @@ next time.
 from __future__ import annotations
 
 from voiceloop.core import events as ev
-from voiceloop.core.endpointing import combined, patience
+from voiceloop.core.endpointing import patience
+from voiceloop.core.evidence import joined
 from voiceloop.core.hearing import Closed
 from voiceloop.core.machines import Machines
 from voiceloop.core.replies import ask, fill, finish, manner_of, public_answers, stop
@@ -67,7 +68,9 @@ def wait(m: Machines) -> None:
     if draft.span is None or draft.dismissed:  # a noise, or a voice that does not count: nothing is gained by waiting
         m.hearing.be_patient(draft.turn, wait=draft.policy.wait, ready=True)
         return
-    finished = combined(draft.words.finished if draft.words else None, draft.score)
+    finished = draft.words.finished if draft.words else None
+    if finished is not None and draft.score is not None:
+        finished = joined(finished, draft.score)
     more = draft.expect.startswith(("digits", "spelling")) and (finished is None or finished < 0.5)
     silence = patience(draft.policy, finished=finished, open_end=more, pace=m.pace)
     m.hearing.be_patient(draft.turn, wait=silence, ready=_ready(m, draft))
