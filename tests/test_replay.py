@@ -62,7 +62,10 @@ def _engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(site)
 
 
-CONFIG = override(Config(), {"vad.engine": "fake", "stt.engine": "fake", "turn.barge_in": "stop"})
+CONFIG = override(
+    Config(),
+    {"vad.engine": "fake", "stt.engine": "fake", "turn.barge_in": "stop", "turn.wait_s": 0.6, "turn.reopen_s": 0.0},
+)
 
 
 def heard(pcm: Pcm) -> str:
@@ -147,13 +150,15 @@ def test_the_command_says_what_is_different(tmp_path: Path, capsys: pytest.Captu
     assert first.startswith("different: ")
     assert second.startswith("    2.10 s  input ")
     assert ", Voice (n 320, p 0.05, level_db -" in second
-    assert third.startswith("            recorded  SpeechStopped (turn 1, end 25600, cause silence), Decided (turn 1")
+    assert third.startswith(
+        "            recorded  Trace (what ended, because silence, turn 1, quiet_s 0.6, wait_s 0.6, "
+    )
     assert fourth == "            now       nothing"
     assert rest[-1] == "It was recorded by voiceloop 0.0.1; this is 0.1.0."
     assert cli.main(["replay", "--json", str(path)]) == 1
     told = json.loads(capsys.readouterr().out)
     assert not told["identical"]
-    assert told["differences"][0]["recorded"][0]["SpeechStopped"]["cause"] == "silence"
+    assert told["differences"][0]["recorded"][0]["Trace"]["because"] == "silence"
     assert told["differences"][0]["replayed"] == []
 
 
@@ -255,7 +260,9 @@ def test_words_of_a_service_are_used_again_where_it_heard_the_same(tmp_path: Pat
     config = override(CONFIG, {"stt.engine": "openai"})
     facts = {"config": shown(config), "engines": {"stt": "openai", "vad": "fake"}}
     talker = FakeTranscriber(["one two three", "four five six"])
-    found = recorded(tmp_path, PAUSES, transcriber=talker, facts=facts, policy=replace(build.policy(config), tries=0))
+    found = recorded(
+        tmp_path, PAUSES, transcriber=talker, facts=facts, policy=replace(build.policy(config), run_ahead="none")
+    )
     outcome = again(found, "vad.on=0.6")
     assert [turn.words for pair in outcome.pairs for turn in pair.what_if] == ["one two three", "four five six"]
     assert outcome.notes[0] == "Words are those that openai found then, where it heard the same sound."
@@ -303,7 +310,7 @@ def test_a_recording_that_was_cut_off_is_played_as_far_as_it_goes(tmp_path: Path
         ("turn=1", r"turn: there is no such key"),
         ("turn.wait_s", "write a key, = and a value"),
         ("turn.wait_s=long", r"turn\.wait_s: expected a number"),
-        ("turn.wait_s=0.01", r"turn\.wait_s: expected"),
+        ("turn.wait_s=100", r"turn\.wait_s: expected"),
         ("turn.barge_in=maybe", r"Known: 'stop', 'pause'"),
         ("turn.pause_s=1.5", r"turn\.pause_s must not be longer"),
     ],
@@ -383,6 +390,9 @@ def test_what_turns_tell() -> None:
         (9000, ev.Heard(1, 0, "go")),
         (9000, ev.ReplyStarted(1, 1)),
         (9000, ev.ReplySaid(1, 0, "Going.")),
+        (11000, ev.SpeechStarted(1, 11000)),
+        (11500, ev.SpeechRejected(1, "no words")),
+        (12000, ev.SpeechStarted(1, 12000)),
         (12000, ev.Reopened(1, 1, 3000)),
         (12000, ev.ReplyEnded(1, 1, "withdrawn", "Going.", "")),
         (30000, ev.Decided(1, 1, 8000, ready=False)),
@@ -392,6 +402,7 @@ def test_what_turns_tell() -> None:
         (41000, ev.SpeechRejected(2, "short")),
     ]
     (turn,) = turns([Step(now, now, ev.Tick(), (action,)) for now, action in news])
+    assert (turn.start, turn.end) == (1000, 22000)
     assert (turn.words, turn.decided_ms, turn.reopened, turn.dropped) == (None, 500, 1, "no words")
     assert turn.marks == ("reopened", "withdrawn", "dropped: no words")
     assert turn.went_on_s is None

@@ -22,12 +22,12 @@ from voiceloop.journal.writer import Journal
 from voiceloop.session.latency import Latency
 
 ONE = [
-    (ticks(0.38), ev.Trace("started", "voice", turn=1, facts={"voiced_s": 0.06})),
-    (ticks(2.40), ev.Trace("waiting", "unfinished", turn=1, facts={"finished": 0.31, "needed": 0.6, "quiet_s": 0.2})),
-    (ticks(2.72), ev.Trace("ended", "finished", turn=1,
-                           facts={"quiet_s": 0.52, "finished": 0.83, "needed": 0.6, "ready": True})),
-    (ticks(4.31), ev.Trace("paused", "voice", reply=1, facts={"voiced_s": 0.08, "level_db": -31.4})),
-    (ticks(5.02), ev.Trace("resumed", "backchannel", reply=1)),
+    (ticks(0.38), ev.Trace("started", "voice", turn=1, facts={"level_db": -24.3})),
+    (ticks(2.40), ev.Trace("waiting", "words", turn=1, facts={"words": 3, "sense": "words", "finished": 0.31})),
+    (ticks(2.72), ev.Trace("ended", "silence", turn=1,
+                           facts={"quiet_s": 0.52, "wait_s": 0.5, "finished": 0.83, "score": None, "ready": "yes"})),
+    (ticks(4.31), ev.Trace("paused", "voice over the reply", reply=1, facts={"voice_s": 0.08, "level_db": -31.4})),
+    (ticks(5.02), ev.Trace("ignored", "backchannel", turn=2)),
 ]  # fmt: skip
 
 
@@ -49,11 +49,11 @@ def log(folder: Path, rows, *, session: str = "abc", latency: bool = True) -> No
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        (ONE[0][1], "a turn began: a voice for 0.06 s"),
-        (ONE[1][1], "waits on: it did not sound finished (0.31, needed 0.60, quiet 0.20 s)"),
-        (ONE[2][1], "ended the turn after 0.52 s of silence: it sounded finished (0.83, needed 0.60, ready yes)"),
+        (ONE[0][1], "heard a voice at -24 dB: a turn begins"),
+        (ONE[1][1], "understood 3 words so far (sense words, finished 0.31)"),
+        (ONE[2][1], "ended the turn after 0.52 s of silence (needed 0.50 s); reply ready: yes (finished 0.83)"),
         (ONE[3][1], "paused the reply: a voice for 0.08 s at -31 dB over it"),
-        (ONE[4][1], "went on with the reply: that was only a sign of listening"),
+        (ONE[4][1], "took no notice of a sign of listening, as mm-hm or yeah"),
     ],
 )
 def test_a_decision_in_plain_words(action, said) -> None:
@@ -67,8 +67,8 @@ def test_what_is_in_no_table_is_told_with_all_its_facts() -> None:
 
 
 def test_a_sentence_without_its_facts_hides_none_of_the_others() -> None:
-    assert sentence(ev.Trace("paused", "voice", facts={"level_db": -20.0, "voiced_s": None})) == (
-        "paused the reply: voice (level -20 dB)"
+    assert sentence(ev.Trace("paused", "voice over the reply", facts={"level_db": -20.0, "voice_s": None})) == (
+        "paused the reply: voice over the reply (level -20 dB)"
     )
 
 
@@ -190,16 +190,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log(folder, [*ONE, (0, Latency(2, 2, 100, 110, 150, 600, 601, 620))])
+    log(folder, [*ONE, (0, Latency(3, 2, 100, 110, 150, 600, 601, 620))])
     assert cli.main(["why"]) == 0
     assert capsys.readouterr().out == (
         "turn 1\n"
-        "    0.38 s  a turn began: a voice for 0.06 s\n"
-        "    2.40 s  waits on: it did not sound finished (0.31, needed 0.60, quiet 0.20 s)\n"
-        "    2.72 s  ended the turn after 0.52 s of silence: it sounded finished (0.83, needed 0.60, ready yes)\n"
+        "    0.38 s  heard a voice at -24 dB: a turn begins\n"
+        "    2.40 s  understood 3 words so far (sense words, finished 0.31)\n"
+        "    2.72 s  ended the turn after 0.52 s of silence (needed 0.50 s); reply ready: yes (finished 0.83)\n"
         "    4.31 s  paused the reply: a voice for 0.08 s at -31 dB over it\n"
-        "    5.02 s  went on with the reply: that was only a sign of listening\n"
         "turn 2\n"
+        "    5.02 s  took no notice of a sign of listening, as mm-hm or yeah\n"
+        "turn 3\n"
         "    5.02 s  after your last sound: words 100 ms, answer 110 ms, speech ready 150 ms, turn decided 600 ms, "
         "heard 620 ms\n"
     )
@@ -208,12 +209,12 @@ def test_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_why_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log(folder, [*ONE, (0, Latency(2, 2, 100, 110, 150, 600, 601, 620))])
+    log(folder, [*ONE, (0, Latency(3, 2, 100, 110, 150, 600, 601, 620))])
     assert cli.main(["why", "--json"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert found[3] == {
-        "s": 4.31, "kind": "Trace", "what": "paused", "because": "voice", "turn": None, "reply": 1,
-        "facts": {"voiced_s": 0.08, "level_db": -31.4},
+        "s": 4.31, "kind": "Trace", "what": "paused", "because": "voice over the reply", "turn": None, "reply": 1,
+        "facts": {"voice_s": 0.08, "level_db": -31.4},
         "text": "paused the reply: a voice for 0.08 s at -31 dB over it",
     }  # fmt: skip
     assert (found[-1]["kind"], found[-1]["heard_ms"]) == ("Latency", 620)

@@ -216,6 +216,7 @@ def _actions(lines: Sequence[str]) -> str:
 
 def _words(name: str, body: object) -> str:
     fields: dict[str, Any] = plain(body)
+    fields |= fields.pop("facts", {})
     inner = ", ".join(f"{key} {clean(str(value))}" for key, value in fields.items() if value not in (None, ""))
     return f"{name} ({inner})" if inner else name
 

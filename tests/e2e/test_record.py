@@ -31,7 +31,8 @@ def _local() -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a stepped conversation with an interruption was recorded, and one in real time."""
     found = tmp_path_factory.mktemp("record")
-    done = voiceloop("run", "--input", FORWARD, AMERICANS, "--record", "talk.voiceloop", home=found)
+    plain = environment(found, VOICELOOP_TURN_WAIT_S="0.6", VOICELOOP_TURN_REOPEN_S="0")
+    done = voiceloop("run", "--input", FORWARD, AMERICANS, "--record", "talk.voiceloop", home=found, env=plain)
     assert (done.returncode, done.stderr) == (0, "")
     second = done.stdout.splitlines()[1]
     assert second == "Recording to talk.voiceloop: it will hold your voice, and all that is said."

@@ -18,6 +18,7 @@ from voiceloop.core.policy import Policy
 from voiceloop.errors import DeviceError, ProviderError
 from voiceloop.journal.reader import read
 from voiceloop.journal.replay import replay
+from voiceloop.journal.why import SENTENCES
 from voiceloop.journal.writer import Journal
 from voiceloop.ports import Tap, Transcript, TurnView
 from voiceloop.session.mind import Deadlines
@@ -170,3 +171,5 @@ def test_every_session_ends_in_order_and_replays_identically(tmp_path_factory, m
         recording = read(path)
         assert recording.whole
         assert replay(recording).identical
+        traces = [action for step in recording.steps for action in step.actions if isinstance(action, ev.Trace)]
+        assert {(trace.what, trace.because) for trace in traces} <= SENTENCES.keys()

@@ -14,8 +14,8 @@ Facts = Mapping[str, float | str | None]
 SENTENCES: dict[tuple[str, str], str] = {
     ("started", "voice"): "heard a voice at {level_db}: a turn begins",
     ("started", "goes on"): "heard a voice at {level_db}, soon after the turn was decided: it may go on",
-    ("waiting", "words"): "understood {words} words so far",
-    ("understood", "words"): "understood {words} words, after the turn had ended",
+    ("waiting", "words"): "understood {words} so far",
+    ("understood", "words"): "understood {words}, after the turn had ended",
     ("waiting", "went on"): "the person went on after a pause of {pause_s}; what ran ahead is thrown away",
     ("ended", "silence"): "ended the turn after {quiet_s} of silence (needed {wait_s}); reply ready: {ready}",
     ("ended", "cap"): "ended the turn: it was as long as one may be; reply ready: {ready}",
@@ -44,6 +44,8 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("kept", "ignore"): "kept speaking: this reply is not to be interrupted",
     ("dropped", "no words"): "dropped the turn: there were no words in it",
     ("dropped", "no speech"): "dropped the turn: its words are what recognizers make of noise",
+    ("dropped", "interrupted"): "dropped the turn: the program was told to be silent",
+    ("ignored", "closed"): "took no notice of a voice: the session ended",
     ("dropped", "failed"): "dropped the turn: its words could not be found",
     ("dropped", "too short"): "dropped the turn: it was too short for speech",
     ("dropped", "brief voice"): "dropped the turn: its words were not known in time",
@@ -72,6 +74,8 @@ _WHAT = {
     "silence": "gave a sign of life",
 }
 
+_COUNTED = {"words": "word", "heard": "heard sample"}
+
 
 def sentence(trace: ev.Trace) -> str:
     """One decision, with all of its facts."""
@@ -83,7 +87,7 @@ def sentence(trace: ev.Trace) -> str:
         names = set[str]()
         text = f"{_WHAT.get(trace.what, _spaced(trace.what))}: {_spaced(trace.because)}"
     rest = [
-        f"{_label(name)} {value(name, fact)}"
+        value(name, fact) if name in _COUNTED else f"{_label(name)} {value(name, fact)}"
         for name, fact in trace.facts.items()
         if name not in names and fact is not None
     ]
@@ -107,6 +111,8 @@ def value(name: str, fact: float | str | None) -> str:
             return f"{fact:.0f} dB"
         case _ if name.endswith("_ms"):
             return f"{fact:.0f} ms"
+        case int() if name in _COUNTED:
+            return f"{fact:,} {_COUNTED[name]}{'' if fact == 1 else 's'}"
         case int():
             return str(fact)
         case _:

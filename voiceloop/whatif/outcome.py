@@ -123,9 +123,9 @@ def typical(values: Sequence[int | None]) -> int | None:
 def _note(known: dict[int, Turn], replies: dict[int, Turn], action: ev.Action) -> None:
     match action:
         case ev.SpeechStarted(turn=id, start=start):
-            known[id] = Turn(id, start, start)
-        case ev.SpeechRejected(turn=id):
-            known.pop(id, None)
+            known.setdefault(id, Turn(id, start, start))  # a turn that may be reopened starts again
+        case ev.SpeechRejected(turn=id) if (turn := known.get(id)) and turn.decided_ms is None:
+            del known[id]
         case ev.Decided(turn=id, waited=waited) if turn := known.get(id):
             turn.decided_ms = round(waited * 1000 / RATE)
         case ev.Heard(turn=id, text=text) if turn := known.get(id):
