@@ -180,7 +180,8 @@ def test_echo_cancellation(tmp_path: Path) -> None:
     hidden = hiding(tmp_path / "site", "pywebrtc_audio")
     assert python(ECHO, home=tmp_path).stdout == "True pause\n"
     assert python(ECHO, home=tmp_path, env=environment(tmp_path, **hidden)).stdout == (
-        "False ignore Echo cancellation cannot be used, so barge-in by voice is off: No module named 'pywebrtc_audio'.\n"
+        "False ignore Echo cancellation cannot be used, so barge-in by voice is off: "
+        "No module named 'pywebrtc_audio'.\n"
     )
     off = environment(tmp_path, VOICELOOP_AUDIO_ECHO="off", **hidden)
     assert python(ECHO, home=tmp_path, env=off).stdout == "False pause\n"

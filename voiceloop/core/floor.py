@@ -106,6 +106,11 @@ class Reply:
         return self.state in ("playing", "paused")
 
     @property
+    def low(self) -> bool:
+        """Whether it is played at a lower volume meanwhile, instead of being held."""
+        return self.state == "paused" and self.policy.duck > 0
+
+    @property
     def begun(self) -> int:
         """How many of its clauses have begun to be heard, or, out of band, are there."""
         if self.kind == "text":

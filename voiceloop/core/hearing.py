@@ -15,7 +15,10 @@ _CUT_FROM = ticks(2)
 """A segment that grew too long is cut at the quietest place of its last two seconds."""
 
 _RISE = 0.3
-"""How much of a louder frame the speaker's level takes over: a slammed door must not make all that follows quiet."""
+"""How much of a louder frame the speaker's level takes over."""
+
+_RISE_DB = 1.0
+"""And how much at most: a slammed door must not make all that follows quiet."""
 
 _FALL_DB = 0.1
 """How much the speaker's level sinks with each of his frames, 5 dB a second."""
@@ -179,7 +182,8 @@ class Hearing:
             self._gate.reset()
             return []
         p = 0.0 if deaf else frame.p
-        behind = segment is not None and frame.level_db < segment.level_db - segment.policy.background_db
+        near = segment or (self._last if self._last and self._last.turn == reopen else None)
+        behind = near is not None and frame.level_db < near.level_db - near.policy.background_db
         self._gate.step(self.at, frame.n, p, background=behind)
         if segment is None:
             return [self._open(reopen, frame.level_db)] if self._gate.voiced else []
@@ -243,7 +247,7 @@ class Hearing:
         if self._gate.last == self.at:  # the hangover is not speech
             segment.voiced += frame.n
             higher = frame.level_db - segment.level_db
-            segment.level_db += higher * _RISE if higher > 0 else -_FALL_DB
+            segment.level_db += min(higher * _RISE, _RISE_DB) if higher > 0 else -_FALL_DB
         if segment.end is not None:
             silence = self._gate.since - segment.end + segment.policy.pause
             facts.append(Resumed(segment.turn, segment.rev + 1, silence))

@@ -54,6 +54,8 @@ def score(m: Machines) -> None:
     draft = m.work.get(m.hearing.open_turn)
     if draft is None or not draft.policy.score or draft.span is None or draft.score is not None:
         return
+    if draft.decided is not None:
+        return
     if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
         run = m.work.begin("score", turn=draft.turn)
         m.out.append(ev.Score(run, draft.turn, draft.rev, draft.span.context, draft.span.end))
@@ -75,7 +77,8 @@ def wait(m: Machines) -> None:
 
 def answer_early(m: Machines) -> None:
     """The handler is asked before the turn is decided, as far as the policy reaches."""
-    if not m.floor.settling and (draft := m.work.to_answer_early()):
+    draft = None if m.floor.settling else m.work.to_answer_early()
+    if draft and not (_no_turn(draft) or _no_answer(draft)):
         draft.reply = ask(m, draft, "answer", early=True)
 
 
@@ -221,7 +224,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
     """Whether all is done that can be done before the turn is decided."""
     if draft.words is None:
         return not draft.early("stt")
-    if not draft.text or not draft.early("handler"):
+    if _no_turn(draft) or _no_answer(draft) or not draft.early("handler"):
         return True
     reply = m.floor.get(draft.reply)
     if reply is None or not (reply.ledger.clauses or reply.script.complete or reply.wishes.sure):

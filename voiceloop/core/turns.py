@@ -136,6 +136,7 @@ class Turns:
             case ev.Respond(text=text, out_of_band=True):
                 draft = Draft(m.hearing.new_turn(), m.hearing.policy, words=ev.Transcribed(0, text))
                 replies.ask(m, draft, "text")
+                m.out.append(ev.Sure(draft.turn, 0))
             case ev.Respond(text=text):
                 m.policy = m.hearing.policy
                 draft = m.work.open(m.hearing.new_turn(), replace(m.policy, reopen=0))
@@ -150,6 +151,7 @@ class Turns:
             case ev.Configure(policy=policy):
                 m.hearing.configure(policy)
             case _:
+                trials.close(m)
                 trials.hear(m, m.hearing.close())
                 rules.close(m)
 
