@@ -81,7 +81,7 @@ def check_1_one_reply_is_audible(stream: Stream) -> None:
                     audible = None
                 case _:
                     pass
-            assert audible is not None or not low, "nothing plays, and the volume stays low"
+        assert audible is not None or not low, "nothing plays, and the volume stays low"
 
 
 def check_2_one_terminal_each(stream: Stream) -> None:

@@ -169,6 +169,11 @@ class Hearing:
         if self._segment and self._segment.turn == turn:
             self._segment.wait = in_no_hurry(self._segment.policy, wait, ready=ready)
 
+    def go_on(self, turn: int) -> None:
+        """The voice that reopened this turn belongs to it, however short it is."""
+        if self._segment and self._segment.turn == turn:
+            self._segment.voiced = max(self._segment.voiced, self._segment.policy.min_speech)
+
     def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
         that goes on if somebody speaks now."""

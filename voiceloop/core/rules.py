@@ -23,8 +23,12 @@ def answer_decided(m: Machines) -> None:
         return
     for draft in m.work.settled():
         if because := _no_turn(draft):
+            if draft.reopening:
+                return  # it may go on
             drop(m, draft, because)
             continue
+        if draft.reopening and _no_answer(draft):
+            return
         understood(m, draft)
         draft.answered = True
         for older in public_answers(m):
@@ -176,6 +180,8 @@ def drop(m: Machines, draft: Draft, because: str) -> None:
 def reject(m: Machines, draft: Draft) -> None:
     """The segment was no turn; what was made of it is dropped unseen."""
     go_on(m, draft, draft.rev)
+    if draft.reopened:
+        m.out.append(ev.TurnDropped(draft.turn, "closed"))
     close_draft(m, draft)
 
 
@@ -194,6 +200,7 @@ def go_on(m: Machines, draft: Draft, rev: int) -> None:
 
 def close_draft(m: Machines, draft: Draft) -> None:
     """Nothing more happens to the turn."""
+    m.out += m.work.drop(turn=draft.turn)
     m.work.close(draft.turn)
     if draft.costs.stt or draft.costs.chars or draft.costs.speech:
         m.out.append(draft.spent())
@@ -234,7 +241,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
 
 def _no_turn(draft: Draft) -> str:
     """Why a decided turn is none, or nothing."""
-    if draft.trial and draft.trial.verdict and not draft.trial.verdict.stop:
+    if draft.trial and draft.trial.verdict and draft.trial.dismissed and not draft.trial.reopens:
         return draft.trial.verdict.because
     if draft.words and draft.words.sense == "invented":
         return "no speech"

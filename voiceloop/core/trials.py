@@ -215,7 +215,7 @@ def close(m: Machines) -> None:
 def be_sure(m: Machines) -> None:
     """A decided turn that nobody went on with for a while can no longer be reopened."""
     for draft in m.work.drafts:
-        if draft.decided is None or m.hearing.open_turn == draft.turn or (draft.trial and draft.trial.reopens):
+        if draft.decided is None or m.hearing.open_turn == draft.turn or draft.reopening:
             continue
         if not draft.sure:
             reply = m.floor.get(draft.reply)
@@ -314,7 +314,7 @@ def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     """The turn was not finished: its reply is withdrawn, and nobody will have said or heard any of it."""
     after, reply = m.now - (draft.decided or 0), m.floor.get(draft.reply)
     facts = _facts(m, trial) | {"after_s": after}
-    m.trace("reopened", because, turn=draft.turn, reply=draft.reply, facts=facts)
+    m.trace("reopened", because, turn=draft.turn, reply=reply.id if reply else None, facts=facts)
     if reply:
         reply.fate = "withdrawn"
     m.history.withdraw(draft.turn)
@@ -322,6 +322,7 @@ def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     m.pace = next_pace(m.pace, reopened=True)
     m.out.append(ev.Reopened(draft.turn, draft.rev, after))
     draft.span = trial.whole
-    trial.reopens = False
+    trial.reopens, draft.reopened = False, True
+    m.hearing.go_on(draft.turn)
     if trial.closed:
         _closed(m, draft, trial.closed)

@@ -126,7 +126,7 @@ class Draft:
 
     span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
     decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
-    silenced: the words count, but nobody wants an answer. failed: stages that failed for this rev.
+    silenced: the words count, but nobody wants an answer. reopened: it was decided before. failed: stages that failed for this rev.
 
     Why so long: nearly every rule asks for several of these at once, and all of them begin and end with the turn.
     """
@@ -143,6 +143,7 @@ class Draft:
     sure: bool = False
     reply: int | None = None
     silenced: bool = False
+    reopened: bool = False
     trial: Trial | None = None
     failed: set[Stage] = field(default_factory=lambda: set[Stage]())
     costs: Costs = field(default_factory=Costs)
@@ -156,6 +157,11 @@ class Draft:
     def pending(self) -> bool:
         """Whether a voice is on trial that may become part of it."""
         return self.trial is not None and self.trial.pending
+
+    @property
+    def reopening(self) -> bool:
+        """Whether somebody speaks, or has spoken, of whom it is not known for good whether he goes on with it."""
+        return self.trial is not None and self.trial.reopens
 
     @property
     def dismissed(self) -> bool:
@@ -266,7 +272,7 @@ class Work:
         dues = (
             d.decided + d.policy.reopen
             for d in self._drafts.values()
-            if d.decided is not None and not d.sure and not (d.trial and d.trial.reopens)
+            if d.decided is not None and not d.sure and not d.reopening
         )
         return min(dues, default=None)
 
@@ -280,8 +286,10 @@ class Work:
 
     def settled(self) -> Iterator[Draft]:
         """Drafts that are decided and whose words are known, up to the first one of which this is not true."""
-        for draft in self.unanswered:
-            if draft.decided is None or draft.words is None or draft.pending:
+        for draft in self.drafts:
+            if draft.answered and not (draft.reopening and draft.trial and draft.trial.open):
+                continue
+            if draft.answered or draft.decided is None or draft.words is None or draft.pending:
                 return
             yield draft
 
@@ -301,7 +309,7 @@ class Work:
     def to_transcribe(self) -> Iterator[tuple[Draft, Span]]:
         """Drafts whose words should be looked for now, and where they are."""
         for draft in self.unanswered:
-            on_trial = draft.pending and draft.trial is not None and draft.trial.reopens
+            on_trial = draft.pending and draft.reopening
             wanted = draft.decided is not None or draft.early("stt")
             if draft.span and draft.words is None and wanted and not on_trial and not self.busy(draft.turn, "stt"):
                 yield draft, draft.span
