@@ -40,9 +40,7 @@ def hear(m: Machines, facts: Sequence[Fact]) -> None:
 def _opened(m: Machines, fact: Opened) -> None:
     """Somebody speaks: is it over a reply, before one, or soon after a decision?"""
     m.policy = fact.policy
-    for other in m.work.drafts:
-        if other.trial and other.trial.closed:  # it has ended, and not all of its words are known yet
-            _ended(m, other, other.trial, Verdict(True, "went on"))
+    no_more(m, Verdict(True, "went on"))
     draft = m.work[fact.turn] if fact.reopened else m.work.open(fact.turn, fact.policy, expect=m.expect)
     m.out.append(ev.SpeechStarted(fact.turn, fact.start, fact.continues))
     m.trace("started", "goes on" if fact.reopened else "voice", turn=fact.turn, level_db=m.hearing.level_db)
@@ -205,11 +203,18 @@ def resume(m: Machines) -> None:
         stop(m, reply)
 
 
-def close(m: Machines) -> None:
-    """The session ends: no voice on trial will count."""
+def no_more(m: Machines, verdict: Verdict) -> None:
+    """There is no more time to wait for the words of voices that have ended."""
     for draft in m.work.drafts:
-        if draft.trial and draft.trial.closed:
-            _ended(m, draft, draft.trial, Verdict(False, "closed"))
+        trial = draft.trial
+        if trial is None or trial.closed is None:
+            continue
+        if trial.pending:
+            trial.verdict = verdict
+        if trial.dismissed:
+            _dismissed(m, draft, trial)
+        else:
+            _stopped(m, draft, trial)
 
 
 def be_sure(m: Machines) -> None:
@@ -220,7 +225,7 @@ def be_sure(m: Machines) -> None:
         if not draft.sure:
             reply = m.floor.get(draft.reply)
             now = reply is not None and reply.wishes.sure == "now"
-            draft.sure = now or m.now - draft.decided >= draft.policy.reopen
+            draft.sure = now or m.work.overtaken(draft) or m.now - draft.decided >= draft.policy.reopen
             if draft.sure:
                 m.pace = next_pace(m.pace, reopened=False)
                 m.out.append(ev.Sure(draft.turn, draft.rev))
@@ -254,16 +259,6 @@ def _final(m: Machines, draft: Draft, trial: Trial) -> bool:
     """Whether a voice does not count, and nothing that is still to come can change that."""
     more = trial.known != trial.span or m.work.busy(draft.turn, "stt")
     return trial.dismissed and not (trial.open and more and "stt" not in draft.failed)
-
-
-def _ended(m: Machines, draft: Draft, trial: Trial, verdict: Verdict) -> None:
-    """There is no more time to wait for the words of a voice that has ended."""
-    if trial.pending:
-        trial.verdict = verdict
-    if trial.dismissed:
-        _dismissed(m, draft, trial)
-    else:
-        _stopped(m, draft, trial)
 
 
 def _dismissed(m: Machines, draft: Draft, trial: Trial) -> None:

@@ -104,7 +104,7 @@ class Trial:
             spoken=self.spoken,
             age=at - self.since,
             known=self.known.spoken - self.before if self.known else 0,
-            over=self.ended and (known is None or self.known == self.span),
+            over=self.ended and (known is None or self.known == self.span or lost),
             held=held,
             lost=lost,
         )
@@ -126,7 +126,8 @@ class Draft:
 
     span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
     decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
-    silenced: the words count, but nobody wants an answer. reopened: it was decided before. failed: stages that failed for this rev.
+    silenced: the words count, but nobody wants an answer. reopened: it was decided before. failed: stages that
+    failed for this rev.
 
     Why so long: nearly every rule asks for several of these at once, and all of them begin and end with the turn.
     """
@@ -275,6 +276,10 @@ class Work:
             if d.decided is not None and not d.sure and not d.reopening
         )
         return min(dues, default=None)
+
+    def overtaken(self, draft: Draft) -> bool:
+        """Whether a newer turn is answered already."""
+        return any(other.answered and other.turn > draft.turn for other in self._drafts.values())
 
     def waiting(self) -> bool:
         """Whether a decided turn, of which an answer is wanted, waits for its words."""
