@@ -142,7 +142,8 @@ def hold(m: Machines) -> None:
         return
     for draft in m.work.unanswered:
         # It began before the reply, and went on without a pause: noise that never ends must not silence the replies.
-        if draft.trial is None and draft.turn not in reply.past and (m.hearing.speaking or draft.words):
+        speaks = m.hearing.speaking and m.hearing.open_turn == draft.turn
+        if draft.trial is None and draft.turn not in reply.past and (speaks or draft.words):
             draft.trial = Trial(m.hearing.at, draft.rev, words=draft.words, ended=draft.words is not None)
     if reply.state != "playing" or not (m.work.pending and m.hearing.speaking):
         return

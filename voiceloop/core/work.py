@@ -292,11 +292,13 @@ class Work:
     def settled(self) -> Iterator[Draft]:
         """Drafts that are decided and whose words are known, up to the first one of which this is not true."""
         for draft in self.drafts:
-            if draft.answered and not (draft.reopening and draft.trial and draft.trial.open):
-                continue
-            if draft.answered or draft.decided is None or draft.words is None or draft.pending:
+            trial = draft.trial
+            if not draft.answered:
+                if draft.decided is None or draft.words is None or (trial and (trial.pending or trial.closed)):
+                    return
+                yield draft
+            if trial and trial.reopens and trial.open:
                 return
-            yield draft
 
     def to_look(self) -> Iterator[tuple[Draft, Trial, Span]]:
         """Voices on trial whose words so far should be looked at now.
