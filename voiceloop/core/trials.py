@@ -320,5 +320,6 @@ def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     draft.span = trial.whole
     trial.reopens, draft.reopened = False, True
     m.hearing.go_on(draft.turn)
-    if trial.closed:
-        _closed(m, draft, trial.closed)
+    closed, trial.closed = trial.closed, None
+    if closed:
+        _closed(m, draft, closed)
