@@ -132,9 +132,21 @@ class World:
         """The newest live run of a stage."""
         return [run for run, order in self.runs.items() if STAGES[type(order)] == stage][-1]
 
-    def words(self, text: str) -> list[ev.Action]:
+    def words(self, text: str, sense: ev.Sense = "words", finished: float | None = None) -> list[ev.Action]:
         """The newest transcription gives its text."""
-        return self.feed(ev.Transcribed(self.run("stt"), text))
+        return self.feed(ev.Transcribed(self.run("stt"), text, sense, finished))
+
+    def wish(self, key: str, value: str = "") -> list[ev.Action]:
+        """The newest handler call says something beside its text."""
+        return self.feed(ev.HandlerState(self.run("handler"), key, value))
+
+    def traces(self, what: str) -> list[ev.Trace]:
+        """Why something was decided so far."""
+        return [a for s in self.steps for a in s.actions if isinstance(a, ev.Trace) and a.what == what]
+
+    def all(self, *types: type) -> list[ev.Action]:
+        """Actions of some types so far."""
+        return [a for s in self.steps for a in s.actions if isinstance(a, types)]
 
     def text(self, text: str, *, final: bool = True) -> list[ev.Action]:
         """The newest handler call gives text."""
@@ -148,10 +160,10 @@ class World:
         """The newest run of a stage fails."""
         return self.feed(ev.Failed(self.run(stage), stage, message))
 
-    def say(self, text: str) -> list[ev.Action]:
+    def say(self, text: str, **how: str) -> list[ev.Action]:
         """The host announces something."""
         self._n_said += 1
-        return self.feed(ev.Say(-self._n_said, text))
+        return self.feed(ev.Say(-self._n_said, text, **how))
 
     def ask(self, text: str = "hello", *, reply: str = "Hi there.", seconds: float = 1.0) -> list[ev.Action]:
         """A whole question, up to the first sample of its answer; all work is done early."""

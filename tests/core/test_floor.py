@@ -64,6 +64,8 @@ def test_who_is_next() -> None:
     assert it.to_release(answers=False) is say
     it.end(say)
     assert it.to_release(answers=False) is None
+    assert it.to_release(answers=True) is None, "an older answer is still made"
+    it.end(empty)
     assert it.to_release(answers=True) is answer
 
 

@@ -121,3 +121,102 @@ def test_deaf() -> None:
     assert hear(it, 1.0, deaf=True) == []
     assert hear(it, 0.24) == []
     assert hear(it, 0.06) == [Opened(1, 0, ticks(1.24), P, continues=False, reopened=False)]
+
+
+# --- a turn that is reopened ---
+
+
+def again(hearing: Hearing, *parts: float, level: float = -20.0) -> list:
+    """As `hear`, while turn 1 may go on."""
+    facts = []
+    for part in parts:
+        for _ in range(ticks(abs(part)) // FRAME):
+            frame = Voice(FRAME, 0.9 if part > 0 else 0.0, level if part > 0 else -60.0)
+            facts += hearing.voice(frame, deaf=False, reopen=1)
+    return facts
+
+
+def test_a_decided_turn_goes_on() -> None:
+    it = Hearing(P)
+    hear(it, 0.5, -0.7)
+    (opened,) = again(it, 0.1)
+    assert opened == Opened(1, 1, ticks(1.2), P, continues=False, reopened=True)
+    assert again(it, -0.1) == [Paused(1, 1, 0, 0, it.at, ticks(1.2), ticks(0.1))]
+    closed = again(it, -0.6)[-1]
+    assert (closed.turn, closed.rev, closed.start, closed.end) == (1, 1, 0, ticks(1.4))
+
+
+def test_a_noise_reopens_for_nothing_and_the_turn_may_be_reopened_again() -> None:
+    it = Hearing(P)
+    hear(it, 0.5, -0.7)
+    assert again(it, 0.06, -0.7)[-1] == Rejected(1, "too short", ticks(0.06))
+    assert again(it, 0.06)[0].reopened
+
+
+def test_a_voice_that_belongs_to_the_turn_is_not_too_short() -> None:
+    it = Hearing(P)
+    hear(it, 0.5, -0.7)
+    again(it, 0.06)
+    it.go_on(7)
+    it.go_on(1)
+    assert isinstance(again(it, -0.7)[-1], Closed)
+    it.go_on(1)
+
+
+def test_a_turn_does_not_grow_beyond_the_longest_one() -> None:
+    it = Hearing(Policy(max_turn=ticks(1)))
+    hear(it, 0.5, -0.7)
+    assert again(it, 0.06)[0] == Opened(2, 0, ticks(1.2), it.policy, continues=False, reopened=False)
+
+
+def test_a_voice_far_behind_the_speaker_does_not_reopen_his_turn() -> None:
+    it = Hearing(P)
+    hear(it, 0.5, -0.7)
+    assert again(it, 1.0, level=-45.0) == []
+    assert again(it, 0.06)[0].reopened
+
+
+# --- looks, and what is behind the speaker ---
+
+
+def test_it_is_time_to_look_again_and_again() -> None:
+    it = Hearing(P)
+    looks = [f for f in hear(it, -1.0, 1.0) if isinstance(f, Spoke)]
+    assert [f.end - f.start for f in looks] == [ticks(0.3), ticks(0.6), ticks(0.9)]
+    assert {(f.context, f.start) for f in looks} == {(16000 - 4800, 16000)}
+
+
+def level(hearing: Hearing, seconds: float, level_db: float, p: float = 0.9) -> list:
+    frames = ticks(seconds) // FRAME
+    return [f for _ in range(frames) for f in hearing.voice(Voice(FRAME, p, level_db), deaf=False)]
+
+
+@pytest.mark.parametrize(("behind_db", "held"), [(25.0, False), (10.0, True)])
+def test_voices_far_behind_do_not_hold_a_turn_open(behind_db, held) -> None:
+    it = Hearing(P)
+    level(it, 1.0, -20.0)
+    facts = level(it, 3.0, -20.0 - behind_db)
+    assert any(isinstance(f, Closed) for f in facts) is not held
+
+
+@pytest.mark.parametrize("slam_s", [0.02, 0.1, 0.2])
+def test_a_door_that_slams_does_not_make_the_speaker_background(slam_s) -> None:
+    it = Hearing(P)
+    level(it, 1.0, -40.0)
+    level(it, slam_s, -3.0)
+    assert [f for f in level(it, 3.0, -40.0) if not isinstance(f, Spoke)] == []
+
+
+def test_what_is_known_may_end_the_turn_now() -> None:
+    it = Hearing(P)
+    assert it.due() == []
+    hear(it, 0.5)
+    assert it.due() == []
+    hear(it, -0.3)
+    assert it.due() == []
+    it.be_patient(7, wait=0, ready=True)
+    it.be_patient(1, wait=ticks(0.2), ready=True)
+    assert [f.wait for f in it.due()] == [ticks(0.2)]
+    it.be_patient(1, wait=0, ready=True)
+    assert it.level_db == -60.0
+    assert Hearing(P).level_db < -60.0

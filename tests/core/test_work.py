@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from voiceloop.core.events import Drop, Transcribed
+from voiceloop.core.judging import Verdict
 from voiceloop.core.policy import Policy
-from voiceloop.core.work import Draft, Run, Span, Work
+from voiceloop.core.work import Draft, Run, Span, Trial, Work
 
 P = Policy()
 
@@ -84,3 +85,46 @@ def test_a_draft_that_goes_on_forgets() -> None:
     draft.failed.add("handler")
     draft.go_on(1)
     assert draft == Draft(1, P, rev=1)
+
+
+def test_what_may_still_be_tried() -> None:
+    draft = Draft(1, Policy(tries=2, max_stt=100, max_chars=10))
+    assert draft.early("stt")
+    for what, most in (("tries", 2), ("stt", 100), ("chars", 10)):
+        setattr(draft.costs, what, most - 1)
+        assert draft.affordable
+        setattr(draft.costs, what, most)
+        assert not draft.early("stt")
+        setattr(draft.costs, what, 0)
+    draft.failed.add("handler")
+    assert draft.early("stt")
+    assert not draft.early("handler")
+
+
+def test_a_voice_on_trial_that_goes_on() -> None:
+    trial = Trial(100, 0, span=Span(0, 100, 500, spoken=300), words=Transcribed(1, "hm"))
+    trial.again(700)
+    assert (trial.since, trial.words, trial.spoken) == (100, Transcribed(1, "hm"), 300), "it is not judged yet"
+    trial.verdict = Verdict(False, "no words")
+    assert trial.dismissed
+    trial.again(700)
+    assert (trial.since, trial.words, trial.spoken, trial.verdict) == (700, None, 0, None)
+    trial.span = Span(0, 100, 900, spoken=350)
+    assert trial.glimpse(1000, held=True, lost=False).spoken == 50
+
+
+def test_the_newest_decided_turn_may_be_reopened() -> None:
+    it = Work()
+    assert it.reopenable is None
+    for turn in (1, 2, 3):
+        it.open(turn, P)
+    it[1].decided = it[2].decided = 5
+    assert (it.reopenable, it.sure_at) == (2, 5)
+    it[2].sure = True
+    assert it.reopenable == 1
+    it[1].trial = Trial(9, 1, reopens=True)
+    assert it.sure_at is None, "first it is to be known what the voice wants"
+    assert not it.overtaken(it[1])
+    it[2].answered = True
+    assert it.overtaken(it[1])
+    assert it.get(None) is None

@@ -109,11 +109,17 @@ class Reply:
         return self.state in ("playing", "paused")
 
     @property
+    def low(self) -> bool:
+        """Whether it is played at a lower volume meanwhile, instead of being held."""
+        return self.state == "paused" and self.policy.duck > 0
+
+    @property
     def begun(self) -> int:
         """How many of its clauses have begun to be heard, or, out of band, are there."""
         if self.kind == "text":
             return self.ledger.clauses
-        return min(self.script.asked, self.ledger.playing(self.played) + 1) if self.state == "playing" else 0
+        heard = self.state == "playing" or self.low
+        return min(self.script.asked, self.ledger.playing(self.played) + 1) if heard else 0
 
     @property
     def cut_at(self) -> int | None:
@@ -225,8 +231,14 @@ class Floor:
 
     def _following(self, *, answers: bool) -> Reply | None:
         kinds = ("filler", "say", "answer") if answers else ("filler", "say")
-        ready = (r for r in self.replies() if r.kind in kinds and r.public and r.state == "waiting")
-        return next((r for r in ready if r.ledger.clauses), None)
+        older = False  # an answer that is still made goes before newer ones
+        for reply in self.replies():
+            if reply.kind not in kinds or not reply.public or reply.state != "waiting":
+                continue
+            if reply.ledger.clauses and not (older and reply.kind == "answer"):
+                return reply
+            older = older or reply.kind == "answer"
+        return None
 
     def end(self, reply: Reply) -> None:
         """The reply is over; if somebody knows of it, its ledger is kept for a while."""

@@ -46,6 +46,11 @@ class Gate:
         else:
             self._run = max(0, self._run - n)
 
+    def end(self, at: int) -> None:
+        """What was heard since that position was no speech."""
+        self.voiced, self._run = False, 0
+        self.last, self.doubt = min(self.last, at), min(self.doubt, at)
+
     def reset(self) -> None:
         """As if nothing had been heard."""
         self.voiced, self._run = False, 0

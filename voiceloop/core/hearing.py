@@ -17,11 +17,27 @@ _CUT_FROM = ticks(2)
 _STIR_DB = 9.0
 """A frame so much above the quietest of the pause may be the first sound of what follows; the VAD knows later."""
 
-_RISE = 0.3
-"""How much of a louder frame the speaker's level takes over: a slammed door must not make all that follows quiet."""
+_RISE_DB = 0.45
+_FALL_DB = 0.05
+"""By so much the speaker's level follows each of his frames, up or down: it is that of the loudest tenth of them. A
+slammed door hardly moves it."""
 
-_FALL_DB = 0.1
-"""How much the speaker's level sinks with each of his frames, 5 dB a second."""
+_SETTLED = ticks(2)
+"""How long somebody must have spoken before his level is known well enough to tell him from the background."""
+
+_BACKGROUND = ticks(1.2)
+_BEHIND_DB = 6.0
+"""A voice that for so long was never louder than so far below the speaker's level is not his: a television, a party.
+Whoever speaks reaches his level a few times a second."""
+
+_OVER_DB = 2.0
+"""What the background may be louder than it was then and still be the background."""
+
+_SELDOM = 5
+"""Frames from one look for a background to the next."""
+
+_CALM = ticks(3)
+"""After so long without any voice there is no background any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,8 @@ class Hearing:
         self._free = 0
         self._deaf_until = 0
         self._levels: deque[tuple[int, float]] = deque(maxlen=_CUT_FROM // FRAME)
+        self._background_db = SILENCE_DB
+        self._calm = 0
 
     @property
     def speaking(self) -> bool:
@@ -177,6 +195,11 @@ class Hearing:
         if self._segment and self._segment.turn == turn:
             self._segment.wait = in_no_hurry(self._segment.policy, wait, ready=ready)
 
+    def go_on(self, turn: int) -> None:
+        """The voice that reopened this turn belongs to it, however short it is."""
+        if self._segment and self._segment.turn == turn:
+            self._segment.voiced = max(self._segment.voiced, self._segment.policy.min_speech)
+
     def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
         that goes on if somebody speaks now."""
@@ -190,8 +213,7 @@ class Hearing:
             self._gate.reset()
             return []
         p = 0.0 if deaf else frame.p
-        behind = segment is not None and frame.level_db < segment.loud.speech_db - segment.policy.background_db
-        self._gate.step(self.at, frame.n, p, background=behind)
+        self._gate.step(self.at, frame.n, p, background=frame.level_db < self._least_db(frame, reopen))
         if segment is None:
             return [self._open(reopen, frame.level_db)] if self._gate.voiced else []
         return self._continue(segment, frame)
@@ -209,6 +231,16 @@ class Hearing:
         """The session ends: the open segment was none."""
         segment, self._segment = self._segment, None
         return [Rejected(segment.turn, "closed", segment.voiced)] if segment else []
+
+    def _least_db(self, frame: Voice, reopen: int | None) -> float:
+        """How loud a voice must be to be the one that is listened to."""
+        self._calm = 0 if frame.p >= self.policy.off else self._calm + frame.n
+        if self._calm >= _CALM:
+            self._background_db = SILENCE_DB
+        near = self._segment or (self._last if self._last and self._last.turn == reopen else None)
+        if near is None:
+            return self._background_db
+        return max(self._background_db, near.loud.speech_db - near.policy.background_db)
 
     def _open(self, reopen: int | None, level_db: float) -> Fact:
         since = max(self._gate.since, self._free)
@@ -257,7 +289,7 @@ class Hearing:
         if self._gate.last == self.at:  # the hangover is not speech
             segment.voiced += frame.n
             higher = frame.level_db - segment.loud.speech_db
-            segment.loud.speech_db += higher * _RISE if higher > 0 else -_FALL_DB
+            segment.loud.speech_db += min(higher, _RISE_DB) if higher > 0 else -_FALL_DB
         if segment.end is not None:
             silence = self._gate.since - segment.end + segment.policy.pause
             facts.append(Resumed(segment.turn, segment.rev + 1, silence))
@@ -266,11 +298,27 @@ class Hearing:
             segment.fresh = True
         if self.at - segment.start >= segment.policy.max_turn:
             facts.append(self._close(segment, self._quiet_place(segment), "cap"))
+        elif self._is_behind(segment):
+            segment.end, segment.loud.pause_db = self._gate.last + segment.policy.pause, frame.level_db
+            s = segment
+            facts.append(Paused(s.turn, s.rev, s.context, s.start, segment.end, s.new, s.voiced))
         elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
             segment.looks += 1
             context = max(segment.context, segment.new - segment.policy.pre_roll)
             facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced))
         return facts
+
+    def _is_behind(self, segment: _Segment) -> bool:
+        """Whether what is heard has for a while been the background of somebody who has ended."""
+        since = self.at - _BACKGROUND
+        if since - segment.new < _SETTLED or self.at // FRAME % _SELDOM:
+            return False
+        loudest = max(level for at, level in self._levels if at > since)
+        if loudest >= segment.loud.speech_db - _BEHIND_DB:
+            return False
+        self._background_db = loudest + _OVER_DB
+        self._gate.end(since)
+        return True
 
     def _quiet_place(self, segment: _Segment) -> int:
         half = max(segment.start, self.at - segment.policy.max_turn // 2)

@@ -14,6 +14,9 @@ _SURE_WORDS = 2
 _WORD_AGE = ticks(0.5)
 """A voice that has spoken for so long and still speaks is no single word: "mm-hm" and "yeah" are shorter."""
 
+_WORD = ticks(0.4)
+"""In less than that the recognizer may not have found the word that is being said."""
+
 _BRIEF = ticks(0.6)
 """A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
 
@@ -22,14 +25,15 @@ _BRIEF = ticks(0.6)
 class Glimpse:
     """What is known of a voice over a reply.
 
-    words, sense, logprob: of what was transcribed so far; words None while nothing is known. spoken: voiced ticks.
-    age: ticks since it began. over: it is silent now, and the words are those of all of it. held: a reply waits for the
-    verdict. lost: its words will not be known.
+    words, sense, logprob: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
+    spoken: voiced ticks. age: ticks since it began. over: it is silent now, and the words are those of all of it.
+    held: a reply waits for the verdict. lost: its words will not be known.
     """
 
     words: int | None
     sense: Sense
     logprob: float | None
+    known: int
     spoken: int
     age: int
     over: bool
@@ -39,7 +43,8 @@ class Glimpse:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """stop: the person wants to speak (or to be heard); else what was said does not count. rash: without words."""
+    """stop: the person wants to speak (or to be heard); else what was said does not count. rash: it was not known what
+    all of it would be, so that more words may change it."""
 
     stop: bool
     because: str
@@ -48,16 +53,18 @@ class Verdict:
 
 def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     """What to make of a voice over a reply; None: it is too early to say."""
-    if seen.words is None:
-        return _without_words(policy, seen)
-    if seen.sense in ("stop", "wait"):
+    if seen.words and seen.sense in ("stop", "wait"):
         return Verdict(True, f"{seen.sense} word")
-    if seen.sense == "words" and seen.words:
+    nothing = not seen.words or seen.sense in ("none", "invented")
+    if seen.words is None or (nothing and not seen.over and seen.known < _WORD):
+        return _without_words(policy, seen)
+    if not nothing and seen.sense == "words":
         if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
             return Verdict(True, "words")
         return None
     if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):
-        return Verdict(False, {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words"))
+        because = {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words")
+        return Verdict(False, because, rash=not seen.over)
     return Verdict(True, "long voice") if seen.age >= 2 * policy.judge else None
 
 
@@ -70,4 +77,4 @@ def _without_words(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.spoken >= _BRIEF:
         return Verdict(True, "long voice", rash=True)
     late = seen.lost or seen.age >= 2 * policy.judge
-    return Verdict(False, "brief voice", rash=True) if seen.over and late else None
+    return Verdict(False, "brief voice", rash=not seen.lost) if seen.over and late else None

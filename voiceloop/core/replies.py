@@ -75,8 +75,10 @@ def write(m: Machines, reply: Reply, text: str, *, final: bool) -> None:
 def stop(m: Machines, reply: Reply) -> None:
     """Ends a reply in this step: what is audible of it stops first, then its runs are dropped."""
     if reply.audible:
-        reply.state = "hushed"
+        low, reply.state = reply.low, "hushed"
         m.out.append(ev.Hush(reply.id))
+        if low:
+            m.out.append(ev.Gain(1.0))
         m.out += m.work.drop(reply=reply.id)
     elif reply.state == "waiting":
         m.out += m.work.drop(reply=reply.id)
@@ -130,6 +132,8 @@ def reply_failed(m: Machines, reply: Reply, event: ev.Failed, stage: ev.Stage) -
 
 def finish(m: Machines, reply: Reply, ending: ev.Ending) -> None:
     """The terminal event of a reply, and what is remembered of it."""
+    if reply.low:
+        m.out.append(ev.Gain(1.0))
     heard, said = m.floor.heard(reply), reply.ledger.said
     cut_at = reply.cut_at if ending == reply.fate else None
     if reply.kind in ("answer", "say") and (heard or ending == "interrupted") and ending != "withdrawn":

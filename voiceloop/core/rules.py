@@ -24,8 +24,12 @@ def answer_decided(m: Machines) -> None:
         return
     for draft in m.work.settled():
         if because := _no_turn(draft):
+            if draft.reopening:
+                return  # it may go on
             drop(m, draft, because)
             continue
+        if draft.reopening and _no_answer(draft):
+            return
         understood(m, draft)
         draft.answered = True
         for older in public_answers(m):
@@ -55,6 +59,8 @@ def score(m: Machines) -> None:
     draft = m.work.get(m.hearing.open_turn)
     if draft is None or not draft.policy.score or draft.span is None or draft.score is not None:
         return
+    if draft.decided is not None:
+        return
     if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
         run = m.work.begin("score", turn=draft.turn)
         m.out.append(ev.Score(run, draft.turn, draft.rev, draft.span.context, draft.span.end))
@@ -78,7 +84,8 @@ def wait(m: Machines) -> None:
 
 def answer_early(m: Machines) -> None:
     """The handler is asked before the turn is decided, as far as the policy reaches."""
-    if not m.floor.settling and (draft := m.work.to_answer_early()):
+    draft = None if m.floor.settling else m.work.to_answer_early()
+    if draft and not (_no_turn(draft) or _no_answer(draft)):
         draft.reply = ask(m, draft, "answer", early=True)
 
 
@@ -176,6 +183,8 @@ def drop(m: Machines, draft: Draft, because: str) -> None:
 def reject(m: Machines, draft: Draft) -> None:
     """The segment was no turn; what was made of it is dropped unseen."""
     go_on(m, draft, draft.rev)
+    if draft.reopened:
+        m.out.append(ev.TurnDropped(draft.turn, "closed"))
     close_draft(m, draft)
 
 
@@ -194,6 +203,7 @@ def go_on(m: Machines, draft: Draft, rev: int) -> None:
 
 def close_draft(m: Machines, draft: Draft) -> None:
     """Nothing more happens to the turn."""
+    m.out += m.work.drop(turn=draft.turn)
     m.work.close(draft.turn)
     if draft.costs.stt or draft.costs.chars or draft.costs.speech:
         m.out.append(draft.spent())
@@ -224,7 +234,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
     """Whether all is done that can be done before the turn is decided."""
     if draft.words is None:
         return not draft.early("stt")
-    if not draft.text or not draft.early("handler"):
+    if _no_turn(draft) or _no_answer(draft) or not draft.early("handler"):
         return True
     reply = m.floor.get(draft.reply)
     if reply is None or not (reply.ledger.clauses or reply.script.complete or reply.wishes.sure):
@@ -234,7 +244,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
 
 def _no_turn(draft: Draft) -> str:
     """Why a decided turn is none, or nothing."""
-    if draft.trial and draft.trial.verdict and not draft.trial.verdict.stop:
+    if draft.trial and draft.trial.verdict and draft.trial.dismissed and not draft.trial.reopens:
         return draft.trial.verdict.because
     if draft.words and draft.words.sense == "invented":
         return "no speech"

@@ -57,7 +57,7 @@ class Silence:
             elif p.still:
                 found.append(("still", self._since + p.slow_after + self._given * p.still_after))
         elif self._air == "idle":
-            if p.reprompt_after and self._left:
+            if p.reprompt_after and p.reprompt and self._left:
                 found.append(("reprompt", self._since + p.reprompt_after))
             if p.end_after and not self._given:
                 found.append(("end", self._since + p.end_after))

@@ -40,35 +40,32 @@ def hear(m: Machines, facts: Sequence[Fact]) -> None:
 def _opened(m: Machines, fact: Opened) -> None:
     """Somebody speaks: is it over a reply, before one, or soon after a decision?"""
     m.policy = fact.policy
-    for other in m.work.pending:
-        if other.trial and other.trial.closed:  # it has ended, and is not judged yet
-            other.trial.verdict = Verdict(True, "went on")
-            _stopped(m, other, other.trial)
+    no_more(m, Verdict(True, "went on"))
     draft = m.work[fact.turn] if fact.reopened else m.work.open(fact.turn, fact.policy, expect=m.expect)
-    draft.span = None
     m.out.append(ev.SpeechStarted(fact.turn, fact.start, fact.continues))
     m.trace("started", "goes on" if fact.reopened else "voice", turn=fact.turn, level_db=m.hearing.level_db)
     if fact.reopened or m.floor.audible or public_answers(m):
         draft.trial = Trial(fact.start, fact.rev, reopens=fact.reopened)
-    else:
-        draft.trial = None
 
 
 def _spoke(draft: Draft, fact: Spoke) -> None:
     """What is known of the voice on trial grew."""
     if trial := draft.trial:
-        trial.spoken, trial.span = fact.spoken, Span(fact.context, fact.start, fact.end)
+        trial.span = Span(fact.context, fact.start, fact.end, fact.spoken)
 
 
 def _paused(m: Machines, draft: Draft, fact: Paused) -> None:
     """The sound of the turn, and of the voice on trial, is complete as far as is known."""
-    if trial := draft.trial:
-        trial.spoken, trial.ended = fact.spoken, True
-        if not trial.reopens:
-            m.out += m.work.drop(turn=draft.turn, probe=True)  # the words of all of it are looked for now
-        trial.span = Span(max(fact.context, fact.new - draft.policy.pre_roll), fact.new, fact.end)
-    if fact.spoken >= draft.policy.min_speech:
-        draft.span = Span(fact.context, fact.start, fact.end)
+    whole = Span(fact.context, fact.start, fact.end) if fact.spoken >= draft.policy.min_speech else None
+    trial = draft.trial
+    if trial:
+        trial.ended = True
+        trial.span = Span(max(fact.context, fact.new - draft.policy.pre_roll), fact.new, fact.end, fact.spoken)
+    if trial and trial.reopens:
+        trial.whole = whole
+    else:
+        m.out += m.work.drop(turn=draft.turn, probe=True)  # the words of all of it are looked for now
+        draft.span = whole or draft.span
 
 
 def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
@@ -76,9 +73,9 @@ def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
     m.trace("waiting", "went on", turn=draft.turn, pause_s=fact.pause)
     trial = draft.trial
     if trial:
-        trial.again()
-    if trial and trial.reopens and trial.pending:
-        trial.rev, draft.span = fact.rev, None
+        trial.again(m.hearing.at)
+    if trial and trial.reopens:
+        trial.rev = fact.rev
     else:
         go_on(m, draft, fact.rev)
 
@@ -89,9 +86,9 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
     if trial and trial.pending and fact.cause == "commit":
         trial.verdict = Verdict(True, "commit")
         _stopped(m, draft, trial)
-    if trial and trial.dismissed:
+    if trial and _final(m, draft, trial):
         _dismissed(m, draft, trial)
-    elif trial and trial.reopens and trial.pending:
+    elif trial and trial.reopens:
         trial.ended, trial.closed = True, fact
     else:
         draft.span = Span(fact.context, fact.start, fact.end)
@@ -114,10 +111,8 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
     words = replace(event, text=event.text.strip())
     trial = draft.trial
     if trial and (run.probe or not trial.reopens):
-        trial.words = words
-        if trial.dismissed and trial.verdict and trial.verdict.rash:
-            trial.verdict = None
         trial.looked = trial.looked if run.probe else trial.span
+        trial.words, trial.known = words, trial.looked
     if run.probe:
         draft.costs.stt += run.ticks
         return
@@ -147,7 +142,8 @@ def hold(m: Machines) -> None:
         return
     for draft in m.work.unanswered:
         # It began before the reply, and went on without a pause: noise that never ends must not silence the replies.
-        if draft.trial is None and draft.turn not in reply.past and (m.hearing.speaking or draft.words):
+        speaks = m.hearing.speaking and m.hearing.open_turn == draft.turn
+        if draft.trial is None and draft.turn not in reply.past and (speaks or draft.words):
             draft.trial = Trial(m.hearing.at, draft.rev, words=draft.words, ended=draft.words is not None)
     if reply.state != "playing" or not (m.work.pending and m.hearing.speaking):
         return
@@ -178,22 +174,24 @@ def look(m: Machines) -> None:
 
 def decide(m: Machines) -> None:
     """A voice on trial is judged, and the reply goes on or stops."""
-    for draft in m.work.pending:
+    held = m.floor.audible is not None or m.floor.to_release(answers=True) is not None
+    for draft in m.work.drafts:
         trial = draft.trial
-        if trial is None:
+        if trial is None or not trial.open:
             continue
         # Where nothing may run ahead, the words of a voice after the decision are never looked at.
         lost = "stt" in draft.failed or (
             trial.reopens and not draft.early("stt") and not m.work.busy(draft.turn, "stt")
         )
-        seen = trial.glimpse(m.hearing.at, held=m.floor.audible is not None, lost=lost)
-        if (verdict := judge(draft.policy, seen)) is None:
+        seen = trial.glimpse(m.hearing.at, held=held, lost=lost)
+        verdict = judge(draft.policy, seen)
+        if verdict is None:
             continue
-        trial.verdict = verdict
+        known, trial.verdict = trial.dismissed, verdict
         if verdict.stop:
             _stopped(m, draft, trial)
         else:
-            _ignored(m, draft, trial)
+            _ignored(m, draft, trial, known=known)
 
 
 def resume(m: Machines) -> None:
@@ -210,15 +208,29 @@ def resume(m: Machines) -> None:
         stop(m, reply)
 
 
+def no_more(m: Machines, verdict: Verdict) -> None:
+    """There is no more time to wait for the words of voices that have ended."""
+    for draft in m.work.drafts:
+        trial = draft.trial
+        if trial is None or trial.closed is None:
+            continue
+        if trial.pending:
+            trial.verdict = verdict
+        if trial.dismissed:
+            _dismissed(m, draft, trial)
+        else:
+            _stopped(m, draft, trial)
+
+
 def be_sure(m: Machines) -> None:
     """A decided turn that nobody went on with for a while can no longer be reopened."""
     for draft in m.work.drafts:
-        if draft.decided is None or m.hearing.open_turn == draft.turn or (draft.trial and draft.trial.reopens):
+        if draft.decided is None or m.hearing.open_turn == draft.turn or draft.reopening:
             continue
         if not draft.sure:
             reply = m.floor.get(draft.reply)
             now = reply is not None and reply.wishes.sure == "now"
-            draft.sure = now or m.now - draft.decided >= draft.policy.reopen
+            draft.sure = now or m.work.overtaken(draft) or m.now - draft.decided >= draft.policy.reopen
             if draft.sure:
                 m.pace = next_pace(m.pace, reopened=False)
                 m.out.append(ev.Sure(draft.turn, draft.rev))
@@ -240,16 +252,23 @@ def _facts(m: Machines, trial: Trial) -> dict[str, float | str | None]:
     }
 
 
-def _ignored(m: Machines, draft: Draft, trial: Trial) -> None:
-    because = trial.verdict.because if trial.verdict else ""
-    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
-    m.trace("ignored", because, turn=draft.turn, facts=_facts(m, trial))
-    if trial.closed:
+def _ignored(m: Machines, draft: Draft, trial: Trial, *, known: bool) -> None:
+    """The voice does not count. known: it did not before."""
+    if not known:
+        m.trace("ignored", trial.verdict.because if trial.verdict else "", turn=draft.turn, facts=_facts(m, trial))
+    if trial.closed and _final(m, draft, trial):
         _dismissed(m, draft, trial)
+
+
+def _final(m: Machines, draft: Draft, trial: Trial) -> bool:
+    """Whether a voice does not count, and nothing that is still to come can change that."""
+    more = trial.known != trial.span or m.work.busy(draft.turn, "stt")
+    return trial.dismissed and not (trial.open and more and "stt" not in draft.failed)
 
 
 def _dismissed(m: Machines, draft: Draft, trial: Trial) -> None:
     """The segment is over and did not count: the turn that it would have been is none, or stays what it was."""
+    m.out += m.work.drop(turn=draft.turn, probe=True)
     m.out.append(ev.SpeechRejected(draft.turn, trial.verdict.because if trial.verdict else ""))
     draft.trial = None
     if not trial.reopens:
@@ -264,7 +283,7 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     sense = trial.words.sense if trial.words else "none"
     hard = sense == "stop"
     if trial.reopens and sense in ("stop", "wait"):
-        trial.verdict = Verdict(False, because)  # it is about the reply, and nothing to add to the turn
+        _silence(m, draft, trial)
     elif trial.reopens:
         _reopen(m, draft, trial, because)
     if reply := m.floor.audible:
@@ -279,22 +298,33 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     if hard:
         for reply in public_answers(m):
             stop(m, reply)
-    if trial.closed and trial.dismissed:
+
+
+def _silence(m: Machines, draft: Draft, trial: Trial) -> None:
+    """A stop word soon after the decision takes nothing back: what was said counts, and gets no answer.
+
+    What more is said at once still may.
+    """
+    draft.silenced = not draft.answered
+    trial.verdict = Verdict(False, "stop word", rash=True)
+    if trial.closed:
         _dismissed(m, draft, trial)
 
 
 def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     """The turn was not finished: its reply is withdrawn, and nobody will have said or heard any of it."""
-    after, span, reply = m.now - (draft.decided or 0), draft.span, m.floor.get(draft.reply)
+    after, reply = m.now - (draft.decided or 0), m.floor.get(draft.reply)
     facts = _facts(m, trial) | {"after_s": after}
-    m.trace("reopened", because, turn=draft.turn, reply=draft.reply, facts=facts)
+    m.trace("reopened", because, turn=draft.turn, reply=reply.id if reply else None, facts=facts)
     if reply:
         reply.fate = "withdrawn"
     m.history.withdraw(draft.turn)
     go_on(m, draft, trial.rev)
     m.pace = next_pace(m.pace, reopened=True)
     m.out.append(ev.Reopened(draft.turn, draft.rev, after))
-    draft.span = span
-    trial.reopens = False
-    if trial.closed:
-        _closed(m, draft, trial.closed)
+    draft.span = trial.whole
+    trial.reopens, draft.reopened = False, True
+    m.hearing.go_on(draft.turn)
+    closed, trial.closed = trial.closed, None
+    if closed:
+        _closed(m, draft, closed)

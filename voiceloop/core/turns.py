@@ -35,6 +35,7 @@ from voiceloop.core import events as ev
 from voiceloop.core import replies, rules, trials
 from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.history import History
+from voiceloop.core.judging import Verdict
 from voiceloop.core.machines import Machines
 from voiceloop.core.policy import Policy
 from voiceloop.core.work import Draft, Run
@@ -136,6 +137,7 @@ class Turns:
             case ev.Respond(text=text, out_of_band=True):
                 draft = Draft(m.hearing.new_turn(), m.hearing.policy, words=ev.Transcribed(0, text))
                 replies.ask(m, draft, "text")
+                m.out.append(ev.Sure(draft.turn, 0))
             case ev.Respond(text=text):
                 m.policy = m.hearing.policy
                 draft = m.work.open(m.hearing.new_turn(), replace(m.policy, reopen=0))
@@ -146,10 +148,12 @@ class Turns:
                 m.muted = on
                 m.out.append(ev.Listen(not on))
             case ev.Commit():
+                trials.no_more(m, Verdict(True, "commit"))
                 trials.hear(m, m.hearing.commit())
             case ev.Configure(policy=policy):
                 m.hearing.configure(policy)
             case _:
+                trials.no_more(m, Verdict(False, "closed"))
                 trials.hear(m, m.hearing.close())
                 rules.close(m)
 

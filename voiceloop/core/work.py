@@ -31,11 +31,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Microphone samples [start, end), after those of the context."""
+    """Microphone samples [start, end), after those of the context. spoken: voiced ticks of it, where that matters."""
 
     context: int
     start: int
     end: int
+    spoken: int = 0
 
     @property
     def ticks(self) -> int:
@@ -48,20 +49,28 @@ class Trial:
     """A voice over a reply, before one, or soon after a decision: it is not known yet whether it wants the floor.
 
     since: where it began. rev: of the turn, if it counts. reopens: it goes on with a turn that was decided.
-    spoken: its voiced ticks. span: sound of it whose words should be looked at; looked: the span whose words are known
-    or looked for. ended: it is silent. closed: its segment is over.
+    before: voiced ticks of its segment that are judged already. span: sound of it whose words should be looked at;
+    looked: the newest one whose words were asked for; known: that of the words that are known. whole: sound of the
+    turn that it reopens, if it does. ended: it is silent. closed: its segment is over.
     """
 
     since: int
     rev: int
     reopens: bool = False
-    spoken: int = 0
+    before: int = 0
     span: Span | None = None
     looked: Span | None = None
+    known: Span | None = None
     words: Transcribed | None = None
+    whole: Span | None = None
     ended: bool = False
     closed: Closed | None = None
     verdict: Verdict | None = None
+
+    @property
+    def spoken(self) -> int:
+        """Its voiced ticks."""
+        return self.span.spoken - self.before if self.span else 0
 
     @property
     def pending(self) -> bool:
@@ -73,11 +82,17 @@ class Trial:
         """Whether it does not count."""
         return self.verdict is not None and not self.verdict.stop
 
-    def again(self) -> None:
-        """The voice goes on: what was made of it may be wrong."""
-        self.ended = False
+    @property
+    def open(self) -> bool:
+        """Whether more words of it may change what it is taken for."""
+        return self.verdict is None or (not self.verdict.stop and self.verdict.rash)
+
+    def again(self, at: int) -> None:
+        """The voice goes on: what was made of it may be wrong. One that did not count is judged anew."""
+        self.ended, self.whole = False, None
         if self.dismissed:
-            self.verdict = None
+            self.before += self.spoken
+            self.since, self.verdict, self.words, self.looked, self.known = at, None, None, None, None
 
     def glimpse(self, at: int, *, held: bool, lost: bool) -> Glimpse:
         """What is known of it by now, at this position of the microphone clock."""
@@ -88,7 +103,8 @@ class Trial:
             logprob=known.logprob if known else None,
             spoken=self.spoken,
             age=at - self.since,
-            over=self.ended and (known is None or self.looked == self.span),
+            known=self.known.spoken - self.before if self.known else 0,
+            over=self.ended and (known is None or self.known == self.span or lost),
             held=held,
             lost=lost,
         )
@@ -110,7 +126,8 @@ class Draft:
 
     span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
     decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
-    silenced: the words count, but nobody wants an answer. failed: stages that failed for this rev.
+    silenced: the words count, but nobody wants an answer. reopened: it was decided before. failed: stages that
+    failed for this rev.
 
     Why so long: nearly every rule asks for several of these at once, and all of them begin and end with the turn.
     """
@@ -127,6 +144,7 @@ class Draft:
     sure: bool = False
     reply: int | None = None
     silenced: bool = False
+    reopened: bool = False
     trial: Trial | None = None
     failed: set[Stage] = field(default_factory=lambda: set[Stage]())
     costs: Costs = field(default_factory=Costs)
@@ -140,6 +158,11 @@ class Draft:
     def pending(self) -> bool:
         """Whether a voice is on trial that may become part of it."""
         return self.trial is not None and self.trial.pending
+
+    @property
+    def reopening(self) -> bool:
+        """Whether somebody speaks, or has spoken, of whom it is not known for good whether he goes on with it."""
+        return self.trial is not None and self.trial.reopens
 
     @property
     def dismissed(self) -> bool:
@@ -159,7 +182,7 @@ class Draft:
     def go_on(self, rev: int) -> None:
         """The person went on; what is known of the words is stale."""
         self.rev, self.span, self.words, self.score, self.reply = rev, None, None, None, None
-        self.decided, self.answered = None, False
+        self.decided, self.answered, self.silenced = None, False, False
         self.failed.clear()
 
     def spent(self) -> Spent:
@@ -241,14 +264,22 @@ class Work:
 
     @property
     def reopenable(self) -> int | None:
-        """The turn that goes on if somebody speaks now."""
-        return next((d.turn for d in self._drafts.values() if d.decided is not None and not d.sure), None)
+        """The turn that goes on if somebody speaks now: the newest that was decided, if it is not sure."""
+        return next((d.turn for d in reversed(self._drafts.values()) if d.decided is not None and not d.sure), None)
 
     @property
     def sure_at(self) -> int | None:
         """The session clock at which the next turn becomes sure."""
-        dues = (d.decided + d.policy.reopen for d in self._drafts.values() if d.decided is not None and not d.sure)
+        dues = (
+            d.decided + d.policy.reopen
+            for d in self._drafts.values()
+            if d.decided is not None and not d.sure and not d.reopening
+        )
         return min(dues, default=None)
+
+    def overtaken(self, draft: Draft) -> bool:
+        """Whether a newer turn is answered already."""
+        return any(other.answered and other.turn > draft.turn for other in self._drafts.values())
 
     def waiting(self) -> bool:
         """Whether a decided turn, of which an answer is wanted, waits for its words."""
@@ -260,24 +291,32 @@ class Work:
 
     def settled(self) -> Iterator[Draft]:
         """Drafts that are decided and whose words are known, up to the first one of which this is not true."""
-        for draft in self.unanswered:
-            if draft.decided is None or draft.words is None or draft.pending:
+        for draft in self.drafts:
+            trial = draft.trial
+            if not draft.answered:
+                if draft.decided is None or draft.words is None or (trial and (trial.pending or trial.closed)):
+                    return
+                yield draft
+            if trial and trial.reopens and trial.open:
                 return
-            yield draft
 
     def to_look(self) -> Iterator[tuple[Draft, Trial, Span]]:
-        """Voices on trial whose words so far should be looked at now."""
-        for draft in self.pending:
+        """Voices on trial whose words so far should be looked at now.
+
+        Whether one reopens its turn has to be known when its segment is over, whatever it costs.
+        """
+        for draft in self._drafts.values():
             trial = draft.trial
-            if trial is None or trial.span is None or trial.span == trial.looked or not draft.early("stt"):
+            if trial is None or not trial.open or trial.span is None or trial.span == trial.looked:
                 continue
-            if (trial.reopens or draft.span is None) and not self.busy(draft.turn, "stt"):
+            wanted = draft.early("stt") or (trial.closed and "stt" not in draft.failed)
+            if wanted and (trial.reopens or draft.span is None) and not self.busy(draft.turn, "stt"):
                 yield draft, trial, trial.span
 
     def to_transcribe(self) -> Iterator[tuple[Draft, Span]]:
         """Drafts whose words should be looked for now, and where they are."""
         for draft in self.unanswered:
-            on_trial = draft.pending and draft.trial is not None and draft.trial.reopens
+            on_trial = draft.pending and draft.reopening
             wanted = draft.decided is not None or draft.early("stt")
             if draft.span and draft.words is None and wanted and not on_trial and not self.busy(draft.turn, "stt"):
                 yield draft, draft.span
