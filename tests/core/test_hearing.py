@@ -191,12 +191,23 @@ def level(hearing: Hearing, seconds: float, level_db: float, p: float = 0.9) -> 
     return [f for _ in range(frames) for f in hearing.voice(Voice(FRAME, p, level_db), deaf=False)]
 
 
-@pytest.mark.parametrize(("behind_db", "held"), [(25.0, False), (10.0, True)])
+@pytest.mark.parametrize(("behind_db", "held"), [(25.0, False), (10.0, False), (5.0, True)])
 def test_voices_far_behind_do_not_hold_a_turn_open(behind_db, held) -> None:
     it = Hearing(P)
     level(it, 1.0, -20.0)
     facts = level(it, 3.0, -20.0 - behind_db)
     assert any(isinstance(f, Closed) for f in facts) is not held
+
+
+def test_the_background_is_not_heard_until_it_is_quiet_for_a_while() -> None:
+    """A party behind the speaker: it ends his turn, opens none, and he is heard over it; when it is over, all are."""
+    it = Hearing(P)
+    level(it, 3.0, -20.0)
+    assert any(isinstance(f, Closed) for f in level(it, 4.0, -30.0))
+    assert level(it, 5.0, -30.0) == []
+    assert any(isinstance(f, Opened) for f in level(it, 0.5, -20.0))
+    level(it, 3.0, -60.0, p=0.0)
+    assert any(isinstance(f, Opened) for f in level(it, 0.5, -35.0))
 
 
 @pytest.mark.parametrize("slam_s", [0.02, 0.1, 0.2])
