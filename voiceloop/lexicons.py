@@ -31,15 +31,17 @@ def lexicon(language: str) -> Lexicon:
 def weights(language: str) -> Weights:
     """The weights of the evidence, with the word table of a language, as for `lexicon`."""
     fit = json.loads((_DATA / "endofturn.json").read_text(encoding="utf-8"))
-    heard, unheard = (Logistic(fit[name]["bias"], tuple(fit[name]["weights"])) for name in ("heard", "unheard"))
+    heard, unheard, twice = (
+        Logistic(fit[name]["bias"], tuple(fit[name]["weights"])) for name in ("heard", "unheard", "twice")
+    )
     name = _base(language)
     if name not in {path.stem for path in (_DATA / "wording").glob("*.json")}:
-        return Weights(heard, unheard, unknown=fit["no_table"])
+        return Weights(heard, unheard, twice, unknown=fit["no_table"])
     table = json.loads((_DATA / "wording" / f"{name}.json").read_text(encoding="utf-8"))
     words, pairs, endings = (_odds(table[name]) for name in ("words", "pairs", "endings"))
     for text in _lists(name)["filler"]:
         (pairs if " " in text else words)[text] = _LOOKING
-    return Weights(heard, unheard, words, pairs, endings, table["unknown"])
+    return Weights(heard, unheard, twice, words, pairs, endings, table["unknown"])
 
 
 def languages() -> list[str]:

@@ -55,15 +55,16 @@ JOINT = Logistic(0.02, (0.8, 0.18))
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The word table, and the two fits.
+    """The word table, and the fits.
 
     words, pairs ("of the"), endings (last three letters, for rare words): log-odds that a text that ends so is
     complete; unknown: of all that is in none of them. heard: the logistic over all of `numbers`; unheard: over the last
-    two, for a recognizer that gives no probabilities.
+    two, for a recognizer that gives no probabilities; twice: over `numbers` of two transcripts (`confirmed`).
     """
 
     heard: Logistic
     unheard: Logistic
+    twice: Logistic
     words: Mapping[str, float] = field(default_factory=dict[str, float])
     pairs: Mapping[str, float] = field(default_factory=dict[str, float])
     endings: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -134,6 +135,19 @@ def finished(
     return weights.heard.p(found)
 
 
+Numbers = tuple[float, float, float, float]
+"""sign, logprob, wording, tail_db: see `numbers`."""
+
+
+def confirmed(weights: Weights, once: Numbers, again: Numbers) -> float:
+    """Probability that the speaker has nothing to add, 0..1, by two transcripts of the same words.
+
+    The recognizer's doubts are averaged; of the words the less complete ones count.
+    """
+    sign, doubt = (once[0] + again[0]) / 2, (once[1] + again[1]) / 2
+    return weights.twice.p((sign, doubt, min(once[2], again[2]), once[3]))
+
+
 def joined(finished: float, score: float) -> float:
     """Probability that the speaker has nothing to add, 0..1, from what `finished` gives and an end-of-turn model."""
     return JOINT.p((log_odds(finished), log_odds(score)))
@@ -141,7 +155,7 @@ def joined(finished: float, score: float) -> float:
 
 def numbers(
     *, wording: float, tail_db: float, p_stop: float | None, p_comma: float | None, logprob: float | None
-) -> tuple[float, float, float, float]:
+) -> Numbers:
     """What the logistics are over: sign, logprob, wording, tail_db, each within what the fit has seen.
 
     sign: log-odds that the recognizer writes any sign after the last word. It says more than the full stop alone, and

@@ -21,6 +21,9 @@ _BEHIND_DB = 6.5
 Whoever speaks reaches his level a few times a second: in nine of ten recordings he never stays 5.3 dB below it, and
 babble that is 10 dB below him is 7.8 dB or more below it (tuning half of the recordings, benchmarks/turns.py)."""
 
+_FAR_BEHIND_DB = 10.0
+"""The same while little of his voice is known: the first word is often the loudest."""
+
 _OVER_DB = 2.0
 """What the background may be louder than it was then and still be the background."""
 
@@ -69,6 +72,15 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasted:
+    """The silence has lasted for a while, and may end the turn soon; [context, end) holds the turn and the silence."""
+
+    turn: int
+    context: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """The speaker went on after `pause` ticks; what was made of the words so far is stale."""
 
@@ -100,7 +112,16 @@ class Rejected:
     spoken: int
 
 
-Fact = Opened | Spoke | Paused | Resumed | Closed | Rejected
+Fact = Opened | Spoke | Paused | Lasted | Resumed | Closed | Rejected
+
+
+@dataclass(slots=True)
+class _Pause:
+    """Where a pause began, its quietest frame, and whether it has lasted for a while."""
+
+    end: int
+    quiet_db: float
+    lasted: bool = False
 
 
 @dataclass(slots=True)
@@ -119,7 +140,7 @@ class _Segment:
     loud: Loudness
     wait: int
     looks: int = 0
-    end: int | None = None
+    pause: _Pause | None = None
 
 
 class Hearing:
@@ -150,7 +171,7 @@ class Hearing:
     @property
     def voiced(self) -> bool:
         """Whether somebody speaks at this moment."""
-        return self._segment is not None and self._segment.end is None
+        return self._segment is not None and self._segment.pause is None
 
     @property
     def open_turn(self) -> int | None:
@@ -204,11 +225,13 @@ class Hearing:
     def due(self) -> list[Fact]:
         """Whether the open segment ends now, by what is known by now."""
         segment = self._segment
-        return self._silent(segment, segment.end) if segment and segment.end is not None else []
+        return self._silent(segment, segment.pause) if segment and segment.pause else []
 
     def commit(self) -> list[Fact]:
         """Closes the open segment where it is."""
-        return [self._close(self._segment, self._segment.end or self.at, "commit")] if self._segment else []
+        if (segment := self._segment) is None:
+            return []
+        return [self._close(segment, segment.pause.end if segment.pause else self.at, "commit")]
 
     def close(self) -> list[Fact]:
         """The session ends: the open segment was none."""
@@ -231,7 +254,7 @@ class Hearing:
         if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
             self._segment, self._last = last, None
             last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
-            last.end, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
+            last.pause, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
             return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
             turn=self.new_turn(),
@@ -250,21 +273,27 @@ class Hearing:
     def _continue(self, segment: _Segment, frame: Voice) -> list[Fact]:
         if self._gate.voiced:
             return self._speak(segment, frame)
-        if segment.end is None:
-            segment.end, segment.loud.pause_db = self.at, frame.level_db
-            s = segment
-            return [Paused(s.turn, s.rev, s.context, s.start, self.at, s.new, s.voiced)]
-        if frame.level_db > segment.loud.pause_db + _STIR_DB:
+        if (pause := segment.pause) is None:
+            return [self._pause(segment, self.at, frame)]
+        if frame.level_db > pause.quiet_db + _STIR_DB:
             self._gate.doubt = self.at
-        segment.loud.pause_db = min(segment.loud.pause_db, frame.level_db)
-        return self._silent(segment, segment.end)
+        pause.quiet_db = min(pause.quiet_db, frame.level_db)
+        return self._silent(segment, pause)
 
-    def _silent(self, segment: _Segment, end: int) -> list[Fact]:
+    def _pause(self, segment: _Segment, end: int, frame: Voice) -> Fact:
+        segment.pause = _Pause(end, frame.level_db)
+        s = segment
+        return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced)
+
+    def _silent(self, segment: _Segment, pause: _Pause) -> list[Fact]:
         gate = self._gate
         over = self.at - segment.start >= segment.policy.max_turn
         quiet, doubt = self.at - gate.last, self.at - gate.doubt
         if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait):
-            return [self._close(segment, end, "cap" if over else "silence")]
+            return [self._close(segment, pause.end, "cap" if over else "silence")]
+        if quiet >= segment.policy.second and not pause.lasted:
+            pause.lasted = True
+            return [Lasted(segment.turn, segment.context, self.at)]
         return []
 
     def _speak(self, segment: _Segment, frame: Voice) -> list[Fact]:
@@ -273,18 +302,16 @@ class Hearing:
             segment.voiced += frame.n
             if self._levels[0][0] > segment.start:
                 segment.loud.add(self._levels[0][1])
-        if segment.end is not None:
-            silence = self._gate.since - segment.end + segment.policy.pause
+        if segment.pause:
+            silence = self._gate.since - segment.pause.end + segment.policy.pause
             facts.append(Resumed(segment.turn, segment.rev + 1, silence))
-            segment.end, segment.wait = None, in_no_hurry(segment.policy, segment.policy.wait, ready=False)
+            segment.pause, segment.wait = None, in_no_hurry(segment.policy, segment.policy.wait, ready=False)
             segment.rev += 1
             segment.fresh = True
         if self.at - segment.start >= segment.policy.max_turn:
             facts.append(self._close(segment, self._quiet_place(segment), "cap"))
         elif self._is_behind(segment):
-            segment.end, segment.loud.pause_db = self._gate.last + segment.policy.pause, frame.level_db
-            s = segment
-            facts.append(Paused(s.turn, s.rev, s.context, s.start, segment.end, s.new, s.voiced))
+            facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame))
         elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
             segment.looks += 1
             context = max(segment.context, segment.new - segment.policy.pre_roll)
@@ -296,7 +323,7 @@ class Hearing:
         if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new:
             return False
         loudest = max(level for _, level in self._levels)
-        if loudest >= segment.loud.loud_db - _BEHIND_DB:
+        if loudest >= segment.loud.loud_db - (_BEHIND_DB if segment.loud.known else _FAR_BEHIND_DB):
             return False
         self._background_db = loudest + _OVER_DB
         self._gate.end(self._levels[0][0])

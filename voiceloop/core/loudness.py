@@ -6,15 +6,16 @@ from voiceloop.core.audio import SILENCE_DB
 
 _LOUD = 0.1
 _FEW = 20
-"""Fewer frames say nothing."""
+"""Fewer frames say nothing, 0.4 s."""
+
+_ENOUGH = 75
+"""With so many it is known how loud somebody speaks, 1.5 s."""
 
 
 class Loudness:
     """The level that the loudest tenth of a speaker's frames reach; a slammed door hardly moves it."""
 
     def __init__(self) -> None:
-        self.pause_db = 0.0
-        """Of the quietest frame of the pause."""
         self._counts = [0] * (1 - round(SILENCE_DB))
         self._n = 0
 
@@ -22,6 +23,11 @@ class Loudness:
         """One frame of speech."""
         self._counts[min(0, max(round(SILENCE_DB), round(level_db)))] += 1  # negative: from the loud end
         self._n += 1
+
+    @property
+    def known(self) -> bool:
+        """Whether enough was heard."""
+        return self._n >= _ENOUGH
 
     @property
     def loud_db(self) -> float:

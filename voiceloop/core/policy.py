@@ -34,7 +34,8 @@ class Policy:
     background_db: how far below the speaker's own level a voice counts as background.
     guard, guard_most: how recent a doubtful frame delays the end of a turn, and for how long at most.
     run_ahead: how far work may run before the turn is decided; tries, max_stt, max_chars: how often per turn, for how
-    many ticks of sound and characters of handlers' text that are thrown away. score: ask an end-of-turn model.
+    many ticks of sound and characters of handlers' text that are thrown away. second: silence after which
+    the sound is listened to once more, with more of the silence, for evidence that it is over; score: whether it is.
     barge_in, barge_in_thinking, barge_in_tool: what a voice does over a reply, before one, and while a tool runs.
     duck: volume of a reply while a voice over it is judged, instead of holding it; 0 holds.
     look: voiced time after which the words of a voice over a reply are looked at, again and again. judge: how long a
@@ -67,6 +68,7 @@ class Policy:
     tries: int = 12
     max_stt: int = ticks(120)
     max_chars: int = 8_000
+    second: int = ticks(0.3)
     score: bool = False
     barge_in: BargeIn = "pause"
     barge_in_thinking: BargeIn = "pause"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from voiceloop.core import events as ev
 from voiceloop.core.endpointing import patience
-from voiceloop.core.evidence import joined
 from voiceloop.core.hearing import Closed
 from voiceloop.core.machines import Machines
 from voiceloop.core.replies import ask, fill, finish, manner_of, public_answers, stop
@@ -55,15 +54,15 @@ def transcribe(m: Machines) -> None:
 
 
 def score(m: Machines) -> None:
-    """The end-of-turn model is asked about the turn that pauses."""
+    """A turn that may end soon is listened to once more."""
     draft = m.work.get(m.hearing.open_turn)
-    if draft is None or not draft.policy.score or draft.span is None or draft.score is not None:
+    if draft is None or draft.lasted is None or draft.score is not None or not draft.words or not draft.text:
         return
-    if draft.decided is not None:
-        return
+    if not draft.policy.score and draft.words.p_stop is None:
+        return  # nobody can say more
     if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
         run = m.work.begin("score", turn=draft.turn)
-        m.out.append(ev.Score(run, draft.turn, draft.rev, draft.span.context, draft.span.end))
+        m.out.append(ev.Score(run, draft.turn, draft.rev, draft.lasted.context, draft.lasted.end))
 
 
 def wait(m: Machines) -> None:
@@ -74,9 +73,7 @@ def wait(m: Machines) -> None:
     if draft.span is None or draft.dismissed:  # a noise, or a voice that does not count: nothing is gained by waiting
         m.hearing.be_patient(draft.turn, wait=draft.policy.wait, ready=True)
         return
-    finished = draft.words.finished if draft.words else None
-    if finished is not None and draft.score is not None:
-        finished = joined(finished, draft.score)
+    finished = draft.score if draft.score is not None or draft.words is None else draft.words.finished
     more = draft.expect.startswith(("digits", "spelling")) and (finished is None or finished < 0.5)
     silence = patience(draft.policy, finished=finished, open_end=more, pace=m.pace)
     m.hearing.be_patient(draft.turn, wait=silence, ready=_ready(m, draft))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from voiceloop.core import events as ev
 from voiceloop.core.endpointing import next_pace
-from voiceloop.core.hearing import Closed, Fact, Opened, Paused, Rejected, Resumed, Spoke
+from voiceloop.core.hearing import Closed, Fact, Lasted, Opened, Paused, Rejected, Resumed, Spoke
 from voiceloop.core.judging import Verdict, judge
 from voiceloop.core.machines import Machines
 from voiceloop.core.replies import manner_of, public_answers, stop
@@ -29,6 +29,8 @@ def hear(m: Machines, facts: Sequence[Fact]) -> None:
                 _spoke(draft, fact)
             case Paused():
                 _paused(m, draft, fact)
+            case Lasted():
+                draft.lasted = Span(fact.context, fact.context, fact.end)
             case Resumed():
                 _resumed(m, draft, fact)
             case Rejected():

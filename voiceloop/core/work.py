@@ -124,7 +124,8 @@ class Costs:
 class Draft:
     """A turn that is not sure yet.
 
-    span: its sound; None while the person speaks. words: None until known. score: of the end-of-turn model.
+    span: its sound; None while the person speaks. words: None until known. lasted: its sound and some
+    of the silence behind it. score: what that says.
     decided: the session clock at which it ended. answered: its reply is public; it may still be reopened.
     silenced: the words count, but nobody wants an answer. reopened: it was decided before. failed: stages that
     failed for this rev.
@@ -138,6 +139,7 @@ class Draft:
     rev: int = 0
     span: Span | None = None
     words: Transcribed | None = None
+    lasted: Span | None = None
     score: float | None = None
     decided: int | None = None
     answered: bool = False
@@ -181,7 +183,8 @@ class Draft:
 
     def go_on(self, rev: int) -> None:
         """The person went on; what is known of the words is stale."""
-        self.rev, self.span, self.words, self.score, self.reply = rev, None, None, None, None
+        self.rev, self.span, self.words, self.reply = rev, None, None, None
+        self.lasted, self.score = None, None
         self.decided, self.answered, self.silenced = None, False, False
         self.failed.clear()
 

@@ -40,3 +40,34 @@ def judged(language: Language, order: Transcribe, text: str, last: Transcript, p
     if p is None:
         p = evidence.finished(language.weights, wording=words, tail_db=tail, **doubt)
     return Transcribed(order.run, text, kind, finished=p, wording=words, tail_db=tail, **doubt)
+
+
+def confirmed(language: Language, first: Transcribed, second: Transcript) -> float:
+    """How likely it is that the words of a turn are all, by two transcripts of it.
+
+    second: that of its end with more of the silence behind it. Where it says something else than the first, the speaker
+    has probably not ended: recognizers invent what a cut phrase lacks.
+    """
+    weights, wording = language.weights, first.wording
+    if weights is None or wording is None or first.tail_db is None or second.p_stop is None:
+        return 0.5 if first.finished is None else first.finished
+    once = evidence.numbers(
+        wording=wording,
+        tail_db=first.tail_db,
+        p_stop=first.p_stop,
+        p_comma=first.p_comma,
+        logprob=first.logprob,
+    )
+    again = evidence.numbers(
+        wording=evidence.wording(weights, second.text),
+        tail_db=first.tail_db,
+        p_stop=second.p_stop,
+        p_comma=second.p_comma,
+        logprob=second.logprob,
+    )
+    return evidence.confirmed(weights, once, again)
+
+
+def joined(first: Transcribed, p: float) -> float:
+    """The same by the words and an end-of-turn model."""
+    return p if first.finished is None else evidence.joined(first.finished, p)

@@ -8,14 +8,17 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from voiceloop.core.audio import Pcm, split
+from voiceloop.core.audio import RATE, Pcm, split
 from voiceloop.core.events import Answer, HandlerState, ReplyText, Score, Scored, Transcribe, Transcribed
 from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
 from voiceloop.ports import EndOfTurn, Handler, Message, Transcriber, Transcript, TurnView
-from voiceloop.session.judgement import Language, judged
+from voiceloop.session.judgement import Language, confirmed, joined, judged
 
 T = TypeVar("T", bound=Sized)
+
+_SECOND = 8 * RATE
+"""Samples that are listened to once more: the end of the turn."""
 
 _REMEMBERED = 16
 """Turns of which it is known whether they are sure; handlers of older ones have long ended."""
@@ -51,17 +54,28 @@ class Mind:
         self._language = language
         self._settled: dict[int, list[str]] = {}
         self._sure: dict[int, asyncio.Event] = {}
+        self._understood = Transcribed(0, "")
 
     async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
         """Feeds the words of a segment. pcm: [order.context, order.end)."""
         async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
             text, last = await self._words(None if order.probe else order.turn, pcm)
-        self._feed(judged(self._language, order, text, last, pcm))
+        found = judged(self._language, order, text, last, pcm)
+        if not order.probe:
+            self._understood = found
+        self._feed(found)
 
-    async def score(self, order: Score, pcm: Pcm, model: EndOfTurn) -> None:
-        """Feeds the end-of-turn model's opinion of a segment."""
+    async def score(self, order: Score, pcm: Pcm, model: EndOfTurn | None) -> None:
+        """Feeds how likely it is that the speaker has nothing to add, with more of the silence behind his words.
+
+        model: says it; None: the words are looked for once more. pcm: [order.start, order.end).
+        """
+        pcm, first = pcm[-_SECOND:], self._understood
         async with deadline(self._deadlines.stt_s, "stt", "The end-of-turn model"):
-            p = await model.score(pcm)
+            if model is not None:
+                p = joined(first, await model.score(pcm))
+            else:
+                p = confirmed(self._language, first, await self._transcriber.transcribe(pcm))
         self._feed(Scored(order.run, round(p, 3)))
 
     async def answer(self, order: Answer, history: Sequence[Item], rate: int) -> None:

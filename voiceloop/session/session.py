@@ -257,9 +257,8 @@ class Session:
         self._runs.start(order.run, "stt", order.turn, self._mind.transcribe(order, pcm))
 
     def _score(self, order: ev.Score) -> None:
-        if (model := self._parts.end_of_turn) is not None:
-            pcm = self._ears.read(order.start, order.end)
-            self._runs.start(order.run, "score", order.turn, self._mind.score(order, pcm, model))
+        pcm = self._ears.read(order.start, order.end)
+        self._runs.start(order.run, "score", order.turn, self._mind.score(order, pcm, self._parts.end_of_turn))
 
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
