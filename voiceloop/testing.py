@@ -243,7 +243,8 @@ class FakePort:
 
     Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
     factor.
-    `lost_after`: the device is lost after so many frames. `played`: pairs of (reply, samples) in order.
+    `lost_after`: the device is lost after so many frames. `played`: samples of each reply. `gains`: every
+    volume that was set.
     """
 
     mic: Pcm
@@ -254,6 +255,7 @@ class FakePort:
     stepped: bool = False
     out: list[Pcm] = field(default_factory=lambda: list[Pcm]())
     played: dict[int, int] = field(default_factory=lambda: dict[int, int]())
+    gains: list[float] = field(default_factory=lambda: list[float]())
     opened: int = 0
     closed: int = 0
     _at: int = 0
@@ -334,7 +336,8 @@ class FakePort:
         return self.played.get(reply, 0)
 
     def gain(self, factor: float) -> None:
-        """Ignored."""
+        """Keeps it; what is played stays as it is."""
+        self.gains.append(factor)
 
     async def close(self) -> None:
         """Counts."""
