@@ -235,6 +235,7 @@ class _Speaker:
     flushed: set[int] = field(default_factory=lambda: set[int]())
     news: list[Progress] = field(default_factory=lambda: list[Progress]())
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    gains: list[float] = field(default_factory=lambda: list[float]())
 
 
 @dataclass
@@ -243,8 +244,7 @@ class FakePort:
 
     Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
     factor.
-    `lost_after`: the device is lost after so many frames. `played`: samples of each reply. `gains`: every
-    volume that was set.
+    `lost_after`: the device is lost after so many frames. `played`: samples of each reply.
     """
 
     mic: Pcm
@@ -255,7 +255,6 @@ class FakePort:
     stepped: bool = False
     out: list[Pcm] = field(default_factory=lambda: list[Pcm]())
     played: dict[int, int] = field(default_factory=lambda: dict[int, int]())
-    gains: list[float] = field(default_factory=lambda: list[float]())
     opened: int = 0
     closed: int = 0
     _at: int = 0
@@ -265,6 +264,11 @@ class FakePort:
     def xruns(self) -> tuple[int, int]:
         """None."""
         return 0, 0
+
+    @property
+    def gains(self) -> list[float]:
+        """Every volume that was set."""
+        return self._speaker.gains
 
     @property
     def exhausted(self) -> bool:
@@ -337,7 +341,7 @@ class FakePort:
 
     def gain(self, factor: float) -> None:
         """Keeps it; what is played stays as it is."""
-        self.gains.append(factor)
+        self._speaker.gains.append(factor)
 
     async def close(self) -> None:
         """Counts."""
