@@ -208,6 +208,7 @@ class _Speaker:
     flushed: set[int] = field(default_factory=lambda: set[int]())
     news: list[Progress] = field(default_factory=lambda: list[Progress]())
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    gains: list[float] = field(default_factory=lambda: list[float]())
 
 
 @dataclass
@@ -216,7 +217,7 @@ class FakePort:
 
     Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
     factor.
-    `lost_after`: the device is lost after so many frames. `played`: pairs of (reply, samples) in order.
+    `lost_after`: the device is lost after so many frames. `played`: samples of each reply.
     """
 
     mic: Pcm
@@ -236,6 +237,11 @@ class FakePort:
     def xruns(self) -> tuple[int, int]:
         """None."""
         return 0, 0
+
+    @property
+    def gains(self) -> list[float]:
+        """Every volume that was set."""
+        return self._speaker.gains
 
     @property
     def exhausted(self) -> bool:
@@ -307,7 +313,8 @@ class FakePort:
         return self.played.get(reply, 0)
 
     def gain(self, factor: float) -> None:
-        """Ignored."""
+        """Keeps it; what is played stays as it is."""
+        self._speaker.gains.append(factor)
 
     async def close(self) -> None:
         """Counts."""

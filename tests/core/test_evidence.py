@@ -26,6 +26,7 @@ from voiceloop.core.evidence import (
 FLAT = Logistic(0.0, (0.0, 0.0))
 WEIGHTS = Weights(
     heard=Logistic(-0.5, (0.5, 2.0, 0.5, -0.1)),
+    twice=Logistic(0.0, (1.0, 0.0, 0.0, 0.0)),
     unheard=Logistic(0.5, (0.5, -0.1)),
     words={"of": -5.0, "minutes": 0.5, "0": -1.0},
     pairs={"think of": -1.5, "< stop": 2.0},

@@ -494,7 +494,10 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
                 speaking = not continues
             case ev.Trace(because="went on"):
                 speaking = True
-            case ev.SpeechStopped() | ev.SpeechRejected() | ev.Trace(what="ignored"):
+            case ev.Trace(what="ignored", turn=turn):
+                speaking = False
+                pending.discard(turn or 0)
+            case ev.SpeechStopped() | ev.SpeechRejected() | ev.Trace(what="kept"):
                 speaking = False
             case ev.Release() | ev.Resume():
                 assert not speaking, f"over a person: {action}"

@@ -169,11 +169,6 @@ class Hearing:
         return self._segment is not None and self._segment.fresh
 
     @property
-    def voiced(self) -> bool:
-        """Whether somebody speaks at this moment."""
-        return self._segment is not None and self._segment.pause is None
-
-    @property
     def open_turn(self) -> int | None:
         """The turn of the open segment."""
         return self._segment.turn if self._segment else None

@@ -100,7 +100,8 @@ def release(m: Machines) -> None:
     if m.has_floor or m.work.pending:
         return
     past = frozenset(draft.turn for draft in m.work.unanswered if draft.decided is not None)
-    if reply := m.floor.to_release(answers=not past):
+    more = any(draft.decided is not None and not draft.dismissed for draft in m.work.unanswered)
+    if reply := m.floor.to_release(answers=not more):
         reply.state, reply.past = "playing", past
         if reply.wishes.expect:
             m.expect = reply.wishes.expect

@@ -64,7 +64,7 @@ class Turns:
     def __init__(self, policy: Policy) -> None:
         self._m = Machines(policy, Hearing(policy))
         self._state: ev.State = "listening"
-        self._wake: int | None = None
+        self._wake: int | None = 0  # the silence before the first word counts too
 
     @property
     def at(self) -> int:
