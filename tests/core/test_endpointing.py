@@ -78,8 +78,8 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, over=Fals
     ("glimpse", "want"),
     [
         # words
-        (seen(1, "stop"), "stop word"),
-        (seen(2, "wait"), "wait word"),
+        (seen(1, "stop"), "stop word, so far"),
+        (seen(2, "wait"), "wait word, so far"),
         (seen(2), "words"),
         (seen(1), None),
         (seen(1, over=True), "words"),
@@ -97,20 +97,20 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, over=Fals
         (seen(1, "invented", over=True), "not: no speech"),
         (seen(1, "invented", known=0.6, spoken=0.9, age=0.9), "not, so far: no speech"),
         # of so little that a word may have been missed
-        (seen(0, "none", known=0.3, spoken=0.9, age=0.9), "long voice, without words"),
+        (seen(0, "none", known=0.3, spoken=0.9, age=0.9), "long voice, so far"),
         (seen(1, "invented", known=0.3, spoken=0.5, age=0.9), None),
         # not known
         (seen(spoken=0.08, over=True), "not: too short"),
         (seen(spoken=0.08), None),
         (seen(spoken=0.8, age=0.8), None),
-        (seen(spoken=0.8, age=0.9), "long voice, without words"),
+        (seen(spoken=0.8, age=0.9), "long voice, so far"),
         (seen(spoken=0.8, age=9, held=False), None),
         (seen(spoken=0.5, age=9), None),
         (seen(spoken=0.5, age=0.9, over=True), None),
         (seen(spoken=0.5, age=1.8, over=True), "not, so far: brief voice"),
         # will not be known
         (seen(spoken=0.5, over=True, lost=True), "not: brief voice"),
-        (seen(spoken=0.6, lost=True, held=False), "long voice, without words"),
+        (seen(spoken=0.6, lost=True, held=False), "long voice, so far"),
         (seen(spoken=0.5, lost=True), None),
     ],
 )
@@ -118,10 +118,6 @@ def test_what_a_voice_over_a_reply_wants(glimpse, want) -> None:
     verdict = judge(Policy(), glimpse)
     said = None
     if verdict:
-        rash = ", without words" if verdict.stop else ", so far"
-        said = (
-            f"{verdict.because}{rash * verdict.rash}"
-            if verdict.stop
-            else f"not{rash * verdict.rash}: {verdict.because}"
-        )
+        rash = ", so far" * verdict.rash
+        said = f"{verdict.because}{rash}" if verdict.stop else f"not{rash}: {verdict.because}"
     assert said == want

@@ -6,7 +6,7 @@ import pytest
 
 from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.events import Voice
-from voiceloop.core.hearing import Closed, Hearing, Opened, Paused, Rejected, Resumed, Spoke
+from voiceloop.core.hearing import Closed, Hearing, Lasted, Opened, Paused, Rejected, Resumed, Spoke
 from voiceloop.core.policy import Policy
 
 P = Policy()
@@ -34,6 +34,7 @@ def test_a_turn() -> None:
     assert hear(it, 0.06) == [Resumed(1, 1, ticks(0.1)), Spoke(1, 11200, 16000, 26560, 8000 + 320)]
     assert hear(it, -0.6) == [
         Paused(1, 1, 11200, 16000, 25600 + 960 + 1600, 16000, 8000 + 320),
+        Lasted(1, 11200, 25600 + 960 + P.second),
         Closed(1, 1, 11200, 16000, 28160, ticks(0.6), ticks(0.6), "silence"),
     ]
     assert (it.at, it.open_turn) == (ticks(1 + 0.5 + 0.1 + 0.06 + 0.6), None)

@@ -271,9 +271,9 @@ def test_an_answer_that_is_ready_waits_for_a_cough_only_so_long(world) -> None:
 # --- reopening ---
 
 
-def reopened(world, *, before: str):
+def reopened(world, *, before: str, policy: Policy = P):
     """A turn that is decided, and a person who goes on. before: how far its reply got."""
-    it = world(P)
+    it = world(policy)
     it.speak(1.0)
     it.quiet(0.2)
     if before != "words":
@@ -467,9 +467,84 @@ def test_new_words_after_an_interruption_are_answered(world) -> None:
     it = reopened(world, before="words")
     it.feed(ev.Interrupt())
     it.words("turn on the light")
-    it.speak(0.3)
+    assert it.all(ev.TurnDropped) == [ev.TurnDropped(1, "interrupted")]
+    it.speak(0.5)
+    it.quiet(0.1)
+    it.words("and now the door")
+    it.text("The door is open.")
     it.finish()
-    assert it.all(ev.ReplyEnded)[-1].ending == "completed" or it.all(ev.TurnDropped)
+    assert it.history() == [
+        ("user", "turn on the light"),
+        ("user", "and now the door"),
+        ("assistant", "The door is open."),
+    ]
+
+
+def test_a_typed_turn_that_is_understood_makes_an_older_one_sure(world) -> None:
+    """Its draft was gone at once, and the older turn was reopened after it: the history was out of order."""
+    it = world(P)
+    it.speak(0.6)
+    it.feed(ev.Respond("typed"))
+    it.feed(ev.Interrupt())
+    it.quiet(0.7)
+    it.words("turn on the light")
+    assert [a.turn for a in it.all(ev.Heard)] == [1, 2]
+    assert ev.Sure(1, 0) in it.all(ev.Sure)
+    it.speak(0.4)
+    assert it.all(ev.SpeechStarted)[-1].turn == 3
+    it.finish()
+
+
+def test_a_stop_word_after_the_decision_keeps_the_floor_while_it_is_spoken(world) -> None:
+    """An announcement began over it, and was stopped by the same word in the same step."""
+    it = reopened(world, before="sound")
+    it.speak(0.4)
+    it.words("stop", "stop")
+    it.say("The train is late.")
+    it.audio(1.0)
+    assert it.all(ev.ReplyStarted)[1:] == []
+    it.quiet(0.8)
+    assert it.all(ev.SpeechRejected) == [ev.SpeechRejected(1, "stop word")]
+    it.finish()
+    assert it.all(ev.ReplyEnded)[-1].ending == "completed"
+
+
+def test_what_is_said_after_a_stop_word_in_the_same_breath_is_judged_anew(world) -> None:
+    it = reopened(world, before="sound")
+    it.speak(0.4)
+    it.words("stop", "stop")
+    it.quiet(0.2)
+    it.speak(0.4)
+    it.words("stop not the light the door")
+    assert [t.because for t in it.traces("reopened")] == ["words"]
+    it.finish()
+
+
+def test_the_longest_turn_that_was_reopened_is_not_cut_before_it_was(world) -> None:
+    """Its samples began the next turn a second time."""
+    it = world(replace(P, max_turn=ticks(2)))
+    it.speak(1.7)
+    it.quiet(0.12)
+    it.feed(ev.Commit())
+    it.speak(0.6)
+    it.finish()
+    first, second = (a for a in it.all(ev.Transcribe) if not a.probe)
+    assert (first.turn, second.turn) == (1, 2)
+    assert second.context >= first.end
+
+
+def test_a_reopened_turn_is_listened_to_once_more_by_itself(world) -> None:
+    """The silence in which the turn was decided says nothing of the one after what was added."""
+    it = reopened(world, before="words", policy=replace(P, score=True))
+    it.speak(0.4)
+    it.words("turn on the light")
+    it.words("in the kitchen")
+    assert it.all(ev.Score) == []
+    it.quiet(0.1)
+    it.words("turn on the light in the kitchen")
+    it.quiet(0.25)
+    assert [(a.rev, a.end) for a in it.all(ev.Score)] == [(1, ticks(1.0 + 0.8 + 0.4 + 0.3))]
+    it.finish()
 
 
 # --- what is expected ---
@@ -492,24 +567,62 @@ def test_a_number_is_waited_for(what, finished, waits_s, world) -> None:
         it.finish()
 
 
-def test_an_end_of_turn_model_is_asked(world) -> None:
+@pytest.mark.parametrize("known", ["before", "after"])
+def test_an_end_of_turn_model_is_asked_when_the_silence_has_lasted_and_the_words_are_known(known, world) -> None:
     it = world(replace(SURE, score=True, waits=((0.2, ticks(2)), (0.8, ticks(0.4)))))
     it.speak(1.0)
     it.quiet(0.1)
+    if known == "before":
+        it.words("hello", finished=0.1)
+        assert it.all(ev.Score) == []
+        it.quiet(0.2)
+    else:
+        it.quiet(0.2)
+        assert it.all(ev.Score) == []
+        it.words("hello", finished=0.1)
     (asked,) = it.all(ev.Score)
-    assert (asked.turn, asked.end) == (1, ticks(1.1))
-    it.words("hello")
+    assert (asked.turn, asked.rev, asked.start, asked.end) == (1, 0, 0, ticks(1.3))
     it.feed(ev.Scored(asked.run, 0.9))
-    assert it.quiet(0.32)
-    assert it.all(ev.Decided)[-1].waited == ticks(0.4)
+    it.quiet(0.1)
+    assert it.all(ev.Decided)[-1].waited == ticks(0.4), "what it says replaces what the words said"
+    assert it.traces("ended")[-1].facts["score"] == 0.9
     assert it.feed(ev.Scored(asked.run, 0.1)) == []
     it.finish()
+
+
+def test_an_end_of_turn_model_that_fails_is_not_asked_again_until_more_is_said(world) -> None:
+    it = world(replace(SURE, score=True, waits=((0.2, ticks(2)), (0.8, ticks(0.4)))))
+    it.speak(1.0)
+    it.quiet(0.3)
+    it.words("hello", finished=0.2)
+    assert it.fail("score") == []
+    it.quiet(0.4)
+    assert len(it.all(ev.Score)) == 1
+    it.speak(0.5)
+    it.quiet(0.3)
+    it.words("hello there", finished=0.2)
+    assert [score.rev for score in it.all(ev.Score)] == [0, 1]
+    it.finish()
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "p_stop", "n"),
+    [
+        ("hello", False, None, 0),
+        ("hello", False, 0.5, 1),
+        ("hello", True, None, 1),
+        ("", True, 0.5, 0),
+    ],
+)
+def test_a_turn_is_listened_to_once_more_if_somebody_can_say_more(text, score, p_stop, n, world) -> None:
+    it = world(replace(SURE, score=score))
     it.speak(1.0)
     it.quiet(0.1)
-    assert it.fail("score") == []
+    it.feed(ev.Transcribed(it.run("stt"), text, p_stop=p_stop))
+    it.quiet(0.2)
+    assert len(it.all(ev.Score)) == n
     it.quiet(0.1)
-    assert len(it.all(ev.Score)) == 2
-    assert it.runs[it.run("stt")]
+    assert len(it.all(ev.Score)) == n
     it.finish()
 
 

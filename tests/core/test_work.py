@@ -124,7 +124,4 @@ def test_the_newest_decided_turn_may_be_reopened() -> None:
     assert it.reopenable == 1
     it[1].trial = Trial(9, 1, reopens=True)
     assert it.sure_at is None, "first it is to be known what the voice wants"
-    assert not it.overtaken(it[1])
-    it[2].answered = True
-    assert it.overtaken(it[1])
     assert it.get(None) is None

@@ -325,8 +325,8 @@ class Hearing:
         return True
 
     def _quiet_place(self, segment: _Segment) -> int:
-        """Where a segment that grew too long is cut, among its last 1.5 s."""
-        half = max(segment.start, self.at - segment.policy.max_turn // 2)
+        """Where a segment that grew too long is cut, among its last 1.5 s, but not before it was reopened."""
+        half = max(segment.new, self.at - segment.policy.max_turn // 2)
         return min(((level, at) for at, level in self._levels if at > half), default=(0.0, self.at))[1]
 
     def _close(self, segment: _Segment, end: int, cause: str) -> Fact:

@@ -31,14 +31,15 @@ class History:
     def __init__(self, *, max_items: int = 200, max_chars: int = 20_000) -> None:
         self._items: list[Item] = []
         self._first = 0
-        self._turn = 0
+        self.turn = 0
+        """The newest turn whose words it was given."""
         self._max_items = max_items
         self._max_chars = max_chars
 
     def user(self, turn: int, text: str) -> None:
         """Words of a decided turn."""
-        if turn != self._turn:
-            self._turn = turn
+        if turn != self.turn:
+            self.turn = turn
             del self._items[: self._first]
         self._items.append(Item("user", text, turn=turn))
         self._trim()
@@ -72,7 +73,7 @@ class History:
             if n > 1 and (n > self._max_items or chars > self._max_chars):
                 n -= 1
                 break
-        others = [i for i, item in enumerate(self._items) if item.turn != self._turn]
+        others = [i for i, item in enumerate(self._items) if item.turn != self.turn]
         surplus = set(others[: -self._max_items])
         self._items = [item for i, item in enumerate(self._items) if i not in surplus]
         self._first = len(self._items) - n

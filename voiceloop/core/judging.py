@@ -54,7 +54,7 @@ class Verdict:
 def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     """What to make of a voice over a reply; None: it is too early to say."""
     if seen.words and seen.sense in ("stop", "wait"):
-        return Verdict(True, f"{seen.sense} word")
+        return Verdict(True, f"{seen.sense} word", rash=True)
     nothing = not seen.words or seen.sense in ("none", "invented")
     if seen.words is None or (nothing and not seen.over and seen.known < _WORD):
         return _without_words(policy, seen)

@@ -56,9 +56,10 @@ def transcribe(m: Machines) -> None:
 def score(m: Machines) -> None:
     """A turn that may end soon is listened to once more."""
     draft = m.work.get(m.hearing.open_turn)
-    if draft is None or draft.lasted is None or draft.score is not None or not draft.words or not draft.text:
+    if draft is None or draft.lasted is None or draft.decided is not None or draft.score is not None:
         return
-    if not draft.policy.score and draft.words.p_stop is None:
+    words = draft.words
+    if not words or not words.text or (words.p_stop is None and not draft.policy.score):
         return  # nobody can say more
     if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
         run = m.work.begin("score", turn=draft.turn)
@@ -70,7 +71,8 @@ def wait(m: Machines) -> None:
     draft = m.work.get(m.hearing.open_turn)
     if draft is None or draft.pending:
         return
-    if draft.span is None or draft.dismissed:  # a noise, or a voice that does not count: nothing is gained by waiting
+    # A noise, a voice that does not count, or only a stop word: nothing is gained by waiting.
+    if draft.span is None or draft.dismissed or draft.reopening:
         m.hearing.be_patient(draft.turn, wait=draft.policy.wait, ready=True)
         return
     finished = draft.score if draft.score is not None or draft.words is None else draft.words.finished

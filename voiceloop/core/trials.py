@@ -46,6 +46,7 @@ def _opened(m: Machines, fact: Opened) -> None:
     draft = m.work[fact.turn] if fact.reopened else m.work.open(fact.turn, fact.policy, expect=m.expect)
     m.out.append(ev.SpeechStarted(fact.turn, fact.start, fact.continues))
     m.trace("started", "goes on" if fact.reopened else "voice", turn=fact.turn, level_db=m.hearing.level_db)
+    draft.lasted = None
     if fact.reopened or m.floor.audible or public_answers(m):
         draft.trial = Trial(fact.start, fact.rev, reopens=fact.reopened)
 
@@ -77,7 +78,7 @@ def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
     if trial:
         trial.again(m.hearing.at)
     if trial and trial.reopens:
-        trial.rev = fact.rev
+        trial.rev, draft.lasted = fact.rev, None
     else:
         go_on(m, draft, fact.rev)
 
@@ -181,13 +182,9 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None or not trial.open:
             continue
-        # Where nothing may run ahead, the words of a voice after the decision are never looked at.
-        lost = "stt" in draft.failed or (
-            trial.reopens and not draft.early("stt") and not m.work.busy(draft.turn, "stt")
-        )
-        seen = trial.glimpse(m.hearing.at, held=held, lost=lost)
+        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed)
         verdict = judge(draft.policy, seen)
-        if verdict is None:
+        if verdict is None or (verdict == trial.verdict and trial.closed is None):
             continue
         known, trial.verdict = trial.dismissed, verdict
         if verdict.stop:
@@ -232,7 +229,7 @@ def be_sure(m: Machines) -> None:
         if not draft.sure:
             reply = m.floor.get(draft.reply)
             now = reply is not None and reply.wishes.sure == "now"
-            draft.sure = now or m.work.overtaken(draft) or m.now - draft.decided >= draft.policy.reopen
+            draft.sure = now or m.history.turn > draft.turn or m.now - draft.decided >= draft.policy.reopen
             if draft.sure:
                 m.pace = next_pace(m.pace, reopened=False)
                 m.out.append(ev.Sure(draft.turn, draft.rev))
@@ -285,7 +282,7 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     sense = trial.words.sense if trial.words else "none"
     hard = sense == "stop"
     if trial.reopens and sense in ("stop", "wait"):
-        _silence(m, draft, trial)
+        _silence(m, draft, trial, sense)
     elif trial.reopens:
         _reopen(m, draft, trial, because)
     if reply := m.floor.audible:
@@ -302,13 +299,13 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
             stop(m, reply)
 
 
-def _silence(m: Machines, draft: Draft, trial: Trial) -> None:
+def _silence(m: Machines, draft: Draft, trial: Trial, sense: str) -> None:
     """A stop word soon after the decision takes nothing back: what was said counts, and gets no answer.
 
     What more is said at once still may.
     """
     draft.silenced = not draft.answered
-    trial.verdict = Verdict(False, "stop word", rash=True)
+    trial.verdict = Verdict(True, f"{sense} word", rash=True)
     if trial.closed:
         _dismissed(m, draft, trial)
 
@@ -321,7 +318,9 @@ def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     if reply:
         reply.fate = "withdrawn"
     m.history.withdraw(draft.turn)
+    lasted = draft.lasted
     go_on(m, draft, trial.rev)
+    draft.lasted = lasted  # the silence that it ends with may have lasted while its words were awaited
     m.pace = next_pace(m.pace, reopened=True)
     m.out.append(ev.Reopened(draft.turn, draft.rev, after))
     draft.span = trial.whole

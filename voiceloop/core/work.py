@@ -85,12 +85,12 @@ class Trial:
     @property
     def open(self) -> bool:
         """Whether more words of it may change what it is taken for."""
-        return self.verdict is None or (not self.verdict.stop and self.verdict.rash)
+        return self.verdict is None or (self.verdict.rash and (self.reopens or not self.verdict.stop))
 
     def again(self, at: int) -> None:
         """The voice goes on: what was made of it may be wrong. One that did not count is judged anew."""
         self.ended, self.whole = False, None
-        if self.dismissed:
+        if self.dismissed or (self.verdict and self.open):
             self.before += self.spoken
             self.since, self.verdict, self.words, self.looked, self.known = at, None, None, None, None
 
@@ -279,10 +279,6 @@ class Work:
             if d.decided is not None and not d.sure and not d.reopening
         )
         return min(dues, default=None)
-
-    def overtaken(self, draft: Draft) -> bool:
-        """Whether a newer turn is answered already."""
-        return any(other.answered and other.turn > draft.turn for other in self._drafts.values())
 
     def waiting(self) -> bool:
         """Whether a decided turn, of which an answer is wanted, waits for its words."""
