@@ -172,7 +172,9 @@ def look(m: Machines) -> None:
         draft.costs.tries += 1
         run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
         m.out.append(
-            ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True)
+            ev.Transcribe(
+                run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True, over=True
+            )
         )
 
 
