@@ -17,12 +17,15 @@ from voiceloop.core.events import Sense
 BRIEF = ticks(1.2)
 """Longer segments, with their pre-roll and the pause behind them, hold words enough to be written as they are."""
 
-CLEARER = 0.5
-"""Log-odds by which signs of listening must be likelier than commands."""
+CLEARER = 0.25
+"""Log-odds by which signs of listening must be likelier than calls, or calls than signs."""
 
-FITTING = -2.0
-"""Log-odds against the recognizer's own words, above which a list is believed. At -2 of words cut out of sentences,
-0.4 s and longer, one in ten is taken for a sign; of signs nine in ten are."""
+CLEAREST = 2.0
+"""The same where the recognizer wrote a sign of listening: only a clear call makes it none ("Great" for "wait")."""
+
+FITTING = -2.5
+"""Log-odds against the recognizer's own words, above which a list is believed at all. Of hums and "yeah" nine in ten
+are above it; of words cut out of sentences, 0.4 s and longer, one in eight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,13 @@ class Choices:
 def weighed(choices: Choices, kind: Sense, odds: Sequence[float]) -> Sense:
     """The kind of a brief sound. kind: of the words that were written for it, by the lists.
 
-    odds: how much likelier than these words each of `choices.phrases` is, natural logarithm. What the lists know is
-    believed; only words that mean nothing by them, and what is said to be invented, is weighed.
+    odds: how much likelier than these words each of `choices.phrases` is, natural logarithm.
     """
     signs, calls = _sum(odds[: len(choices.signs)]), _sum(odds[len(choices.signs) :])
-    if kind == "words" and signs > max(calls + CLEARER, FITTING):
-        return "backchannel"
-    if kind == "invented" and calls > max(signs + CLEARER, FITTING):
-        return "words"
-    return kind
+    if kind in ("words", "stop", "wait"):  # "That's it." is a command, and often a laugh
+        return "backchannel" if signs > max(calls + CLEARER, FITTING) else kind
+    clear = CLEAREST if kind == "backchannel" else CLEARER
+    return "words" if kind != "none" and calls > max(signs + clear, FITTING) else kind
 
 
 def _sum(odds: Sequence[float]) -> float:
