@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,9 +53,9 @@ class Kept:
         self._salt = hashlib.sha256(_source(*modules)).digest()
         directory.mkdir(parents=True, exist_ok=True)
 
-    def get(self, pcm: Pcm, make: Callable[[], Any]) -> Any:
-        """What `make` gave, or gives now, for this sound; must be JSON."""
-        key = hashlib.sha256(self._salt + pcm.tobytes()).hexdigest()
+    def get(self, pcm: Pcm, make: Callable[[], Any], more: bytes = b"") -> Any:
+        """What `make` gave, or gives now, for this sound and what else it depends on; must be JSON."""
+        key = hashlib.sha256(self._salt + more + pcm.tobytes()).hexdigest()
         path = self._directory / key[:2] / key[2:32]
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -79,17 +79,30 @@ class Recognizer:
         """What it makes of at most 20 s."""
         return Transcript(**self._kept.get(pcm, lambda: asdict(self._now(pcm))))
 
+    def choice(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        """What it makes of a brief sound, and the odds of phrases."""
+        key = "\n".join(phrases).encode()
+        found = self._kept.get(pcm, lambda: self._chosen(pcm, phrases), key)
+        return Transcript(**found["transcript"]), tuple(float(each) for each in found["odds"])
+
     def text(self, pcm: Pcm) -> str:
         """Only the words."""
         return self.transcript(pcm).text
 
     def _now(self, pcm: Pcm) -> Transcript:
-        steps = self._engine.transcribe(pcm)
-        try:
-            steps.send(None)
-        except StopIteration as done:
-            return done.value
-        raise RuntimeError("a recognizer that runs inline does not wait")
+        return _inline(self._engine.transcribe(pcm))
+
+    def _chosen(self, pcm: Pcm, phrases: Sequence[str]) -> dict[str, Any]:
+        transcript, odds = _inline(self._engine.choose(pcm, phrases))
+        return {"transcript": asdict(transcript), "odds": [repr(each) for each in odds]}
+
+
+def _inline(steps: Coroutine[Any, Any, T]) -> T:
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("a recognizer that runs inline does not wait")
 
 
 class Transcriber:
@@ -111,6 +124,13 @@ class Transcriber:
         self.asked_s += pcm.size / RATE
         await asyncio.sleep(STT_S)
         return self._recognizer.transcript(pcm)
+
+    async def choose(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        """As `transcribe`, at the same cost: the odds come out of the same call."""
+        self.calls += 1
+        self.asked_s += pcm.size / RATE
+        await asyncio.sleep(STT_S)
+        return self._recognizer.choice(pcm, phrases)
 
     async def aclose(self) -> None:
         """Nothing to give back."""

@@ -197,7 +197,8 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
 
 def language(config: Config) -> Language:
     """The word lists and weights for the language that is spoken."""
-    return Language(lexicons.lexicon(config.stt.language), lexicons.weights(config.stt.language))
+    name = config.stt.language
+    return Language(lexicons.lexicon(name), lexicons.weights(name), lexicons.choices(name))
 
 
 def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) -> Journal:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from voiceloop.core.choosing import Choices
 from voiceloop.core.evidence import Logistic, Weights
 from voiceloop.core.lexicon import Lexicon
 
@@ -25,6 +26,16 @@ def lexicon(language: str) -> Lexicon:
     """The word lists of a language. language: ISO 639-1, with or without a region ("de-AT"); "" is English."""
     name = _base(language)
     return Lexicon.of(**_lists(name if name in languages() else "en"))
+
+
+@cache
+def choices(language: str) -> Choices:
+    """The phrases that a brief sound is held against; none for a language without a list of its own."""
+    path = _DATA / "phrases" / f"{_base(language)}.toml"
+    if path.name not in {each.name for each in path.parent.glob("*.toml")}:
+        return Choices()
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Choices(tuple(found["signs"]), tuple(found["calls"]))
 
 
 @cache

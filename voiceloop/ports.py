@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Seque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
@@ -186,6 +186,19 @@ class Transcriber(Protocol):
 
     async def aclose(self) -> None:
         """Gives back connections and threads."""
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A `Transcriber` may be one as well: it can say how likely phrases are that it did not write."""
+
+    async def choose(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        """The words of a brief sound, and of each phrase how much likelier it is than them, natural logarithm.
+
+        pcm: int16 (n,), 16 kHz mono, n >= 0. phrases: as the engine would write them. -inf for one that was surely not
+        said. Raises ProviderError. May be cancelled.
+        """
         ...
 
 

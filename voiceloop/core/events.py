@@ -218,7 +218,8 @@ Input = Voice | Result | Report | Command
 class Transcribe:
     """Find the words of microphone samples [start, end). [context, start) is pre-roll: heard, but not counted.
 
-    expect: what the turn is expected to hold. probe: a look at the words while the person still speaks.
+    expect: what the turn is expected to hold. probe: a look at the words while the person still speaks. over: the voice
+    is judged by them, because it is over a reply, before one, or soon after a decision.
     """
 
     run: int
@@ -229,6 +230,7 @@ class Transcribe:
     end: int
     expect: str = ""
     probe: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

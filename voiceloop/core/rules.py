@@ -50,7 +50,8 @@ def transcribe(m: Machines) -> None:
     for draft, span in list(m.work.to_transcribe()):
         draft.costs.tries += 1
         run = m.work.begin("stt", turn=draft.turn, ticks=span.ticks)
-        m.out.append(ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect))
+        where = (draft.rev, span.context, span.start, span.end)
+        m.out.append(ev.Transcribe(run, draft.turn, *where, draft.expect, over=draft.pending))
 
 
 def score(m: Machines) -> None:

@@ -16,6 +16,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("started", "goes on"): "heard a voice at {level_db}, soon after the turn was decided: it may go on",
     ("waiting", "words"): "understood {words} so far",
     ("understood", "words"): "understood {words}, after the turn had ended",
+    ("waiting", "once more"): "listened to it once more: it sounded finished with a probability of {score}",
     ("waiting", "went on"): "the person went on after a pause of {pause_s}; what ran ahead is thrown away",
     ("ended", "silence"): "ended the turn after {quiet_s} of silence (needed {wait_s}); reply ready: {ready}",
     ("ended", "cap"): "ended the turn: it was as long as one may be; reply ready: {ready}",

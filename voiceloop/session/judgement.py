@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voiceloop.core import evidence
 from voiceloop.core.audio import RATE, Pcm
+from voiceloop.core.choosing import BRIEF, Choices, weighed
 from voiceloop.core.events import Transcribe, Transcribed
 from voiceloop.core.evidence import Weights
 from voiceloop.core.expectation import expected
@@ -22,16 +24,27 @@ class Language:
 
     lexicon: Lexicon = field(default_factory=Lexicon)
     weights: Weights | None = None
+    choices: Choices = field(default_factory=Choices)
 
 
-def judged(language: Language, order: Transcribe, text: str, last: Transcript, pcm: Pcm) -> Transcribed:
+def doubted(language: Language, order: Transcribe, pcm: Pcm) -> tuple[str, ...]:
+    """The phrases that a brief sound over a reply is to be held against; none for any other sound."""
+    return language.choices.phrases if order.over and pcm.size <= BRIEF else ()
+
+
+def judged(
+    language: Language, order: Transcribe, text: str, last: Transcript, pcm: Pcm, odds: Sequence[float] = ()
+) -> Transcribed:
     """text: all words of the segment. last: the transcript of its last piece. pcm: all of it, int16 (n,), 16 kHz.
+    odds: of the phrases that it was held against, if it was.
 
     Synchronous, 0.6 ms for 10 s of sound or more.
     """
     signs = None if last.p_stop is None or last.p_comma is None else last.p_stop + last.p_comma
     voiced = evidence.voiced_s(pcm) if pcm.size < _SHORT else None
     kind = sense(language.lexicon, text, p_sign=signs, logprob=last.logprob, voiced_s=voiced)
+    if odds:
+        kind = weighed(language.choices, kind, odds)
     if language.weights is None or not last.text:
         return Transcribed(order.run, text, kind, logprob=last.logprob)
     words, tail = evidence.wording(language.weights, text), evidence.tail_db(pcm)

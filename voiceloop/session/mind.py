@@ -12,8 +12,8 @@ from voiceloop.core.audio import RATE, Pcm, split
 from voiceloop.core.events import Answer, HandlerState, ReplyText, Score, Scored, Transcribe, Transcribed
 from voiceloop.core.history import Item
 from voiceloop.errors import ProviderTimeout, Stage
-from voiceloop.ports import EndOfTurn, Handler, Message, Transcriber, Transcript, TurnView
-from voiceloop.session.judgement import Language, confirmed, joined, judged
+from voiceloop.ports import Chooser, EndOfTurn, Handler, Message, Transcriber, Transcript, TurnView
+from voiceloop.session.judgement import Language, confirmed, doubted, joined, judged
 
 T = TypeVar("T", bound=Sized)
 
@@ -59,8 +59,8 @@ class Mind:
     async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
         """Feeds the words of a segment. pcm: [order.context, order.end)."""
         async with deadline(self._deadlines.stt_s, "stt", "Speech recognition"):
-            text, last = await self._words(None if order.probe else order.turn, pcm)
-        found = judged(self._language, order, text, last, pcm)
+            text, last, odds = await self._heard(order, pcm)
+        found = judged(self._language, order, text, last, pcm, odds)
         if not order.probe:
             self._understood = found
         self._feed(found)
@@ -97,6 +97,14 @@ class Mind:
         self._sure.setdefault(turn, asyncio.Event()).set()
         for old in list(self._sure)[:-_REMEMBERED]:
             del self._sure[old]
+
+    async def _heard(self, order: Transcribe, pcm: Pcm) -> tuple[str, Transcript, tuple[float, ...]]:
+        """All words, the transcript of the last piece, and the odds of phrases if there is doubt and a `Chooser`."""
+        phrases, engine = doubted(self._language, order, pcm), self._transcriber
+        if phrases and isinstance(engine, Chooser):
+            whole, odds = await engine.choose(pcm, phrases)
+            return whole.text, whole, odds
+        return *await self._words(None if order.probe else order.turn, pcm), ()
 
     async def _words(self, turn: int | None, pcm: Pcm) -> tuple[str, Transcript]:
         """All words, and the transcript of the last piece.

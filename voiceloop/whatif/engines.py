@@ -14,7 +14,7 @@ from voiceloop.core.audio import RATE, Pcm, silence
 from voiceloop.core.policy import Policy
 from voiceloop.errors import ProviderError
 from voiceloop.journal.reader import Step
-from voiceloop.ports import Transcriber, Transcript, TurnView
+from voiceloop.ports import Chooser, Transcriber, Transcript, TurnView
 from voiceloop.whatif.memory import UNKNOWN_ANSWER, UNKNOWN_WORDS, Memory
 
 T = TypeVar("T")
@@ -99,6 +99,16 @@ class RecordedEars:
         found = self._found(pcm, language, prompt)
         await asyncio.sleep(self._memory.recognition(pcm.size) / RATE)
         return found
+
+    async def choose(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        """As `transcribe`; without odds where the engine knows none, or does not run again."""
+        engine, odds = self._engine, tuple[float, ...]()
+        if not self._recorded and isinstance(engine, Chooser):
+            found, odds = self._elsewhere.do(engine.choose(pcm, phrases))
+        else:
+            found = self._found(pcm, None, None)
+        await asyncio.sleep(self._memory.recognition(pcm.size) / RATE)
+        return found, odds
 
     async def aclose(self) -> None:
         """Whoever made the engine closes it."""
