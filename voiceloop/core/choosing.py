@@ -24,8 +24,9 @@ CLEAREST = 2.0
 """The same where the recognizer wrote a sign of listening: only a clear call makes it none ("Great" for "wait")."""
 
 FITTING = -2.5
-"""Log-odds against the recognizer's own words, above which a list is believed at all. Of hums and "yeah" nine in ten
-are above it; of words cut out of sentences, 0.4 s and longer, one in eight."""
+"""Log-odds against the recognizer's own words, above which a list is believed at all. With it, of hums and
+"yeah" 97 % are taken for signs, and 9 % of the words cut out of sentences, 0.4 s and longer (benchmarks/phrases.py,
+voices to tune with)."""
 
 EARLY = -2.0
 """The same of a voice that still speaks: the beginning of a sentence must not be waited for as if it were a sign."""
