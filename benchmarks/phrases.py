@@ -92,7 +92,7 @@ async def main() -> None:
             (before, judged(english, order, plain.text, plain, pcm).sense),
             (after, judged(english, order, held.text, held, pcm, odds).sense),
         ):
-            for name in {sound.kind, word}:
+            for name in dict.fromkeys((sound.kind, word)):
                 names[name].append(goes_on(kind))
     print(f"phrases.py, {args.speakers}, seed {args.seed}: the reply goes on, %")
     for name, hits in before.items():

@@ -148,3 +148,12 @@ def test_the_data_is_small_and_says_where_it_is_from() -> None:
     assert sum(path.stat().st_size for path in tables) < 150_000
     for path in [*tables, DATA / "endofturn.json"]:
         assert "benchmarks/" in json.loads(path.read_text(encoding="utf-8"))["about"]
+
+
+def test_phrases_mean_what_their_list_says() -> None:
+    choices = lexicons.choices("en-GB")
+    english = lexicons.lexicon("en")
+    assert {sense(english, text) for text in choices.signs} == {"backchannel"}
+    assert {sense(english, text) for text in choices.calls} <= {"stop", "wait", "words"}
+    assert len(set(choices.phrases)) == len(choices.phrases)
+    assert lexicons.choices("de").phrases == lexicons.choices("../en").phrases == ()

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +28,9 @@ def module(name: str) -> ModuleType:
 
 class Words:
     """A recognizer that always hears the same."""
+
+    def choice(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        return self.transcript(pcm), ()
 
     def transcript(self, pcm: Pcm) -> Transcript:
         return Transcript("what time is it")

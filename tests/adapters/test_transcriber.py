@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import importlib.util
+import math
 import re
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from voiceloop import lexicons
 from voiceloop.adapters.stt import moonshine, sherpa
 from voiceloop.adapters.stt.moonshine import Moonshine
 from voiceloop.adapters.stt.sherpa import Sherpa
@@ -192,6 +194,31 @@ async def test_errors_are_those_of_the_port(make: Callable[..., Transcriber], mo
 
 
 class TestMoonshine:
+    async def test_phrases_are_held_against_the_words(self, workers: Workers) -> None:
+        transcriber = Moonshine(workers)
+        pcm = recording("sb_spk1_snt5.flac")[: int(1.1 * RATE)]
+        found, _ = await transcriber.choose(pcm, ["Stop."])
+        again, odds = await transcriber.choose(pcm, ["Stop.", found.text, "Zażółć. 🙂"])
+        assert again == found
+        assert odds[1] == pytest.approx(0.0, abs=0.01)  # what it wrote is as likely as what it wrote
+        assert max(odds[0], odds[2]) < -5
+
+    async def test_signs_and_calls_are_told_apart(self, workers: Workers) -> None:
+        transcriber, choices = Moonshine(workers), lexicons.choices("en")
+        voice = pytest.importorskip("hibari").Hibari()
+        for text, is_sign in (("Yeah.", True), ("Okay.", True), ("Stop.", False), ("Wait.", False)):
+            said = np.concatenate(list(voice.stream(text)))[::3].repeat(2)  # 24 kHz to 16, well enough
+            found, odds = await transcriber.choose(
+                np.rint(said * 20000).astype(np.int16)[: int(1.2 * RATE)], choices.phrases
+            )
+            sign, call = max(odds[: len(choices.signs)]), max(odds[len(choices.signs) :])
+            assert (sign > call + 2) == is_sign, (text, found)
+            assert (call > sign + 2) != is_sign, (text, found)
+
+    async def test_too_little_is_no_phrase(self) -> None:
+        found, odds = await Moonshine(Refusing()).choose(silence(100), ["Stop.", "Wait."])
+        assert (found.text, odds) == ("", (-math.inf, -math.inf))
+
     async def test_the_decoder_says_how_sure_it_is(self, workers: Workers) -> None:
         transcriber = Moonshine(workers)
         pcm = recording("jfk.flac")
@@ -290,7 +317,8 @@ class Pausing:
             self.begun.set()
             assert self.go.wait(30)
             result = fn()
-            self.results.append(getattr(result, "text", "?"))
+            transcript = result[0] if isinstance(result, tuple) else result
+            self.results.append(getattr(transcript, "text", "?"))
             return result
 
         return await self._workers.call(held, timeout_s=timeout_s)

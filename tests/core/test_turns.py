@@ -332,6 +332,17 @@ def test_words_without_meaning_hold_the_reply_until_they_are_known_to_be_none(wo
     assert it.words("") == [ev.Resume(1), ev.TurnDropped(2, "no words"), ev.StateChanged("speaking")]
 
 
+def test_a_reply_that_goes_on_over_a_voice_stops_when_there_are_words_after_all(world) -> None:
+    it = world()
+    it.ask(seconds=4)
+    it.speak(0.4)
+    it.words("")
+    out = it.speak(0.6)
+    assert ev.Resume(1) in out
+    it.quiet(0.1)
+    assert ev.Hush(1) in it.words("but what about tomorrow")
+
+
 def test_words_stop_the_reply_and_the_handler_knows_what_was_heard(world) -> None:
     it = world()
     it.ask(reply="Once upon a time there was a king.", seconds=4)

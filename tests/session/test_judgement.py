@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from voiceloop import lexicons
 from voiceloop.core.audio import RATE, Pcm
+from voiceloop.core.choosing import BRIEF
 from voiceloop.core.events import Transcribe, Transcribed
-from voiceloop.ports import Transcript
-from voiceloop.session.judgement import Language, judged
+from voiceloop.ports import Transcriber, Transcript
+from voiceloop.session.judgement import Language, doubted, judged
+from voiceloop.session.mind import Deadlines, Mind
+from voiceloop.testing import FakeHandler, FakeTranscriber
 
-ENGLISH = Language(lexicons.lexicon("en"), lexicons.weights("en"))
+ENGLISH = Language(lexicons.lexicon("en"), lexicons.weights("en"), lexicons.choices("en"))
 
 
-def order(expect: str = "") -> Transcribe:
-    return Transcribe(run=7, turn=1, rev=1, context=0, start=0, end=RATE, expect=expect)
+def order(expect: str = "", *, over: bool = False) -> Transcribe:
+    return Transcribe(run=7, turn=1, rev=1, context=0, start=0, end=RATE, expect=expect, over=over)
 
 
 def voice(seconds: float) -> Pcm:
@@ -88,3 +93,41 @@ def test_no_words_say_nothing_about_the_end() -> None:
 
 def test_without_lists_all_is_words() -> None:
     assert judged(Language(), order(), "Stop!", Transcript("Stop!"), voice(1)) == Transcribed(7, "Stop!")
+
+
+def test_only_brief_sounds_over_a_reply_are_doubted() -> None:
+    brief = np.zeros(BRIEF, np.int16)
+    assert doubted(ENGLISH, order(over=True), brief) == ENGLISH.choices.phrases
+    assert doubted(ENGLISH, order(), brief) == ()
+    assert doubted(ENGLISH, order(over=True), np.zeros(BRIEF + 1, np.int16)) == ()
+    assert doubted(Language(lexicons.lexicon("de")), order(over=True), brief) == ()
+
+
+class Choosy(FakeTranscriber):
+    """Writes "Well." and thinks of one phrase."""
+
+    def __init__(self, phrase: str) -> None:
+        super().__init__(["Well."], delay_s=0)
+        self._phrase = phrase
+
+    async def choose(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
+        found = await self.transcribe(pcm)
+        return found, tuple(-1.0 if phrase == self._phrase else -9.0 for phrase in phrases)
+
+
+async def kind(engine: Transcriber, *, over: bool, seconds: float = 0.4) -> str:
+    fed: list[object] = []
+    mind = Mind(engine, FakeHandler(), fed.append, session="", deadlines=Deadlines(), language=ENGLISH)
+    await mind.transcribe(order(over=over), voice(seconds))
+    (found,) = fed
+    assert isinstance(found, Transcribed)
+    assert found.text == "Well."
+    return found.sense
+
+
+async def test_a_recognizer_that_can_choose_is_asked_what_a_brief_voice_is() -> None:
+    assert await kind(Choosy("Mm-hmm."), over=True) == "backchannel"
+    assert await kind(Choosy("Stop."), over=True) == "words"
+    assert await kind(Choosy("Mm-hmm."), over=False) == "words"
+    assert await kind(Choosy("Mm-hmm."), over=True, seconds=1.5) == "words"
+    assert await kind(FakeTranscriber(["Well."], delay_s=0), over=True) == "words"

@@ -24,8 +24,12 @@ CLEAREST = 2.0
 """The same where the recognizer wrote a sign of listening: only a clear call makes it none ("Great" for "wait")."""
 
 FITTING = -2.5
-"""Log-odds against the recognizer's own words, above which a list is believed at all. Of hums and "yeah" nine in ten
-are above it; of words cut out of sentences, 0.4 s and longer, one in eight."""
+"""Log-odds against the recognizer's own words, above which a list is believed at all. With it, of hums and
+"yeah" 97 % are taken for signs, and 9 % of the words cut out of sentences, 0.4 s and longer (benchmarks/phrases.py,
+voices to tune with)."""
+
+EARLY = -2.0
+"""The same of a voice that still speaks: the beginning of a sentence must not be waited for as if it were a sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,18 @@ class Choices:
         return self.signs + self.calls
 
 
-def weighed(choices: Choices, kind: Sense, odds: Sequence[float]) -> Sense:
+def weighed(choices: Choices, kind: Sense, odds: Sequence[float], *, early: bool = False) -> Sense:
     """The kind of a brief sound. kind: of the words that were written for it, by the lists.
 
     odds: how much likelier than these words each of `choices.phrases` is, natural logarithm.
+    early: the voice still speaks.
     """
+    fitting = EARLY if early else FITTING
     signs, calls = _sum(odds[: len(choices.signs)]), _sum(odds[len(choices.signs) :])
     if kind in ("words", "stop", "wait"):  # "That's it." is a command, and often a laugh
-        return "backchannel" if signs > max(calls + CLEARER, FITTING) else kind
+        return "backchannel" if signs > max(calls + CLEARER, fitting) else kind
     clear = CLEAREST if kind == "backchannel" else CLEARER
-    return "words" if kind != "none" and calls > max(signs + clear, FITTING) else kind
+    return "words" if kind != "none" and calls > max(signs + clear, fitting) else kind
 
 
 def _sum(odds: Sequence[float]) -> float:

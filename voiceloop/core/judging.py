@@ -11,11 +11,7 @@ from voiceloop.core.policy import Policy
 _SURE_WORDS = 2
 """So many words while the voice still speaks are a sentence that begins; of one it is not known yet what it will be."""
 
-_SURE = -0.7
-"""Mean log-probability below which the words of a voice that still speaks are too doubtful: of the first half of
-"okay" recognizers make two words or three. They are looked at again a little later."""
-
-_WORD = ticks(0.5)
+_WORD_AGE = ticks(0.5)
 """A voice that has spoken for so long and still speaks is no single word: "mm-hm" and "yeah" are shorter."""
 
 _PART = ticks(0.4)
@@ -63,8 +59,7 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.words is None or (nothing and not seen.over and seen.known < _PART):
         return _without_words(policy, seen)
     if not nothing and seen.sense == "words":
-        sure = seen.words >= _SURE_WORDS and (seen.logprob is None or seen.logprob > _SURE)
-        if seen.over or sure or seen.spoken >= _WORD or seen.age >= policy.judge:
+        if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
             return Verdict(True, "words")
         return None
     if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):

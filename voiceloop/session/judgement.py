@@ -44,7 +44,7 @@ def judged(
     voiced = evidence.voiced_s(pcm) if pcm.size < _SHORT else None
     kind = sense(language.lexicon, text, p_sign=signs, logprob=last.logprob, voiced_s=voiced)
     if odds:
-        kind = weighed(language.choices, kind, odds)
+        kind = weighed(language.choices, kind, odds, early=order.probe)
     if language.weights is None or not last.text:
         return Transcribed(order.run, text, kind, logprob=last.logprob)
     words, tail = evidence.wording(language.weights, text), evidence.tail_db(pcm)

@@ -50,7 +50,8 @@ FAINT = -6.0
 
 QUIET = RATE // 5
 """Silence on both sides of a sound that is held against phrases: with 0.2 s each, words of 0.2 to 0.6 s are written
-right far more often (signs of listening 80 % instead of 70, commands 98 instead of 91; benchmarks/phrases.py)."""
+right more often (by the lists alone, of the synthetic voices to tune with, signs of listening 80 % instead of 70,
+commands 98 instead of 91)."""
 
 _BOS, _EOS = 1, 2
 _LONGEST_LOOP = 16
@@ -113,7 +114,8 @@ class Moonshine:
         return found
 
     async def choose(self, pcm: Pcm, phrases: Sequence[str]) -> tuple[Transcript, tuple[float, ...]]:
-        """As `ports.Chooser`: the words, and how much likelier than them each phrase is. Costs up to 60 ms more.
+        """As `ports.Chooser`: the words, and how much likelier than them each phrase is. Costs 20 to 40 ms of CPU
+        more, 90 where all is unlikely.
 
         phrases: as the model would write them, "Mm-hmm.". -inf for one whose first token is below FAINT. The sound is
         heard with QUIET around it. Errors as of `transcribe`.
