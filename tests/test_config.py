@@ -92,6 +92,16 @@ def test_no_file_gives_the_defaults() -> None:
             "Known: 'stop', 'pause', 'finish_sentence', 'finish_reply', 'ignore'.",
         ),
         ("[turn]\nwait_s = 0.2\npause_s = 0.3", "FILE: turn.pause_s must not be longer than turn.wait_s."),
+        (
+            "[turn]\npause_s = 0.6",
+            "FILE: turn.pause_s must not be longer than 0.5, the shortest silence that ends a turn with the preset "
+            "'balanced'.",
+        ),
+        (
+            "[turn]\npreset = 'high'\npause_s = 0.36",
+            "FILE: turn.pause_s must not be longer than 0.35, the shortest silence that ends a turn with the preset "
+            "'high'.",
+        ),
         ("[vad]\non = 0.2", "FILE: vad.off must not be above vad.on."),
         ("[turn\n", "FILE: it is not valid TOML: "),
         (b"\xff\xfe[\x00", "FILE: it is not UTF-8 text."),

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type
 import msgspec
 from msgspec import Meta, Struct
 
+from voiceloop.core.audio import seconds, ticks
+from voiceloop.core.policy import preset
 from voiceloop.errors import ConfigError
 
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
@@ -326,6 +328,13 @@ def _checked(config: Config, where: str) -> Config:
     turn = config.turn
     if 0 < turn.wait_s < turn.pause_s:
         raise ConfigError(f"{where}: turn.pause_s must not be longer than turn.wait_s.")
+    usual = preset(turn.preset)
+    shortest = min(usual.wait, *(wait for _, wait in usual.waits))
+    if not turn.wait_s and ticks(turn.pause_s) > shortest:
+        raise ConfigError(
+            f"{where}: turn.pause_s must not be longer than {seconds(shortest):g}, "
+            f"the shortest silence that ends a turn with the preset {turn.preset!r}."
+        )
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")
     if not config.service.api_key_env.isidentifier():

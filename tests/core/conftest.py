@@ -15,8 +15,8 @@ from voiceloop.core.turns import Turns
 
 STAGES = {ev.Transcribe: "stt", ev.Score: "score", ev.Answer: "handler", ev.Synthesize: "tts"}
 
-QUIET = (ev.Trace, ev.Sure, ev.Spent)
-"""News that most tests do not look at."""
+QUIET = (ev.Trace, ev.Sure, ev.Spent, ev.Wake)
+"""What most tests do not look at."""
 
 
 @dataclass

@@ -30,7 +30,6 @@ def test_a_question_with_nothing_run_ahead(world) -> None:
         ev.Decided(1, 0, 9600, ready=False),
         ev.Transcribe(1, 1, 0, context=0, start=0, end=17600),
         ev.StateChanged("thinking"),
-        ev.Wake(25600 + 80000),
     ]
     assert it.words(" hello ") == [ev.Heard(1, 0, "hello"), ev.Answer(2, 1, 1, 0, "hello", speculative=False)]
     assert it.text("Hi there. And ", final=False) == [
@@ -370,7 +369,7 @@ def test_what_was_heard_stands_before_the_words_that_stopped_it(world) -> None:
     it.quiet(2)
     it.speak(0.5)
     it.quiet(0.7)
-    assert kinds(it.words("stop")) == ["Hush", "StateChanged", "Wake", "ReplyEnded", "Heard", "Answer"]
+    assert kinds(it.words("stop")) == ["Hush", "StateChanged", "ReplyEnded", "Heard", "Answer"]
     assert it.history() == [("user", "hello"), ("assistant", "Once upon"), ("user", "stop")]
 
 
@@ -462,7 +461,6 @@ def test_a_turn_that_is_too_long_is_cut_where_it_is_quiet(world) -> None:
         ev.Decided(1, 0, 0, ready=False),
         ev.Transcribe(1, 1, 0, 0, 0, cut),
         ev.StateChanged("thinking"),
-        ev.Wake(48000 + 80000),
         ev.SpeechStarted(2, cut, continues=True),
     ]
     it.words("a long story")
@@ -499,7 +497,7 @@ def test_commit_ends_the_turn_at_once(world) -> None:
     it = world()
     assert it.feed(ev.Commit()) == []
     it.speak(1.0)
-    assert kinds(it.feed(ev.Commit())) == ["SpeechStopped", "Decided", "Transcribe", "StateChanged", "Wake"]
+    assert kinds(it.feed(ev.Commit())) == ["SpeechStopped", "Decided", "Transcribe", "StateChanged"]
     assert it.quiet(0.1) == [ev.SpeechStarted(2, 16000, continues=True)], "the hangover"
     assert it.quiet(0.7) == [ev.SpeechRejected(2, "too short")]
 
@@ -676,7 +674,6 @@ def test_a_typed_turn(world) -> None:
         ev.Heard(1, 0, "typed"),
         ev.Answer(1, 1, 1, 0, "typed", speculative=False),
         ev.StateChanged("thinking"),
-        ev.Wake(80000),
     ]
     assert it.feed(ev.Respond("  ")) == [ev.TurnDropped(2, "no words")]
     it.finish()
@@ -687,7 +684,7 @@ def test_a_typed_turn_interrupts(world) -> None:
     it = world()
     it.ask(seconds=4)
     out = it.feed(ev.Respond("typed"))
-    assert [k for k in kinds(out) if k not in ("StateChanged", "Wake")] == ["Hush", "ReplyEnded", "Heard", "Answer"]
+    assert [k for k in kinds(out) if k != "StateChanged"] == ["Hush", "ReplyEnded", "Heard", "Answer"]
     assert it.history()[-1] == ("user", "typed")
 
 
@@ -770,9 +767,8 @@ def test_silence_gets_a_sign_of_life_once(world, only) -> None:
 
 def test_the_sign_of_life_needs_no_microphone(world) -> None:
     it = world()
-    out = it.feed(ev.Respond("typed"))
+    it.feed(ev.Respond("typed"))
     assert it.wake == 80000
-    assert ev.Wake(80000) in out
     it.now = 80000
     assert "Release" in kinds(it.feed(ev.Tick()))
 
@@ -813,7 +809,7 @@ def test_a_newer_turn_waits_for_the_words_of_the_older_one(world) -> None:
     it.speak(1.0)
     it.quiet(0.2)
     assert it.words("second") == []
-    assert kinds(it.quiet(0.6)) == ["SpeechStopped", "Decided", "StateChanged", "Wake"]
+    assert kinds(it.quiet(0.6)) == ["SpeechStopped", "Decided", "StateChanged"]
     out = it.feed(ev.Transcribed(older, "first"))
     assert [k for k in kinds(out) if k not in ("Forget", "Drop")] == [
         "Heard",
@@ -904,3 +900,98 @@ def test_a_new_core_is_idle() -> None:
     core = Turns(Policy())
     assert core.idle
     assert core.at == 0
+
+
+# --- a microphone that delivers nothing any more ---
+
+
+def passes(it, seconds: float) -> list:
+    """The session's clock goes on without a frame; its timer goes off when it is due."""
+    end, out = it.now + ticks(seconds), []
+    while it.wake is not None and it.now < it.wake <= end:
+        it.now = it.wake
+        out += it.feed(ev.Tick())
+    it.now = end
+    return out
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+def test_what_was_said_counts_when_frames_stop(pause, world) -> None:
+    it = world()
+    it.speak(1.0)
+    it.quiet(pause)
+    assert passes(it, 1.98) == []
+    end = ticks(1.1) if pause else ticks(1.0)
+    assert passes(it, 0.02)[:2] == [ev.SpeechStopped(1, end, "stalled"), ev.Decided(1, 0, ticks(pause), ready=False)]
+    assert it.core.at == ticks(1.0 + pause)
+    it.words("hello")
+    it.text("Hi there.")
+    assert it.all(ev.ReplyStarted) == [ev.ReplyStarted(1, 1)]
+    it.finish()
+    assert it.history() == [("user", "hello"), ("assistant", "Hi there.")]
+
+
+@pytest.mark.parametrize(("text", "sense", "want"), [("", "none", ev.Resume(1)), ("no", "words", ev.Hush(1))])
+def test_a_held_reply_goes_on_or_stops_when_frames_stop(text, sense, want, world) -> None:
+    it = world()
+    it.ask(seconds=4)
+    assert ev.Hold(1) in it.speak(0.2)
+    assert want not in passes(it, 2.0)
+    assert want in it.words(text, sense)
+    it.finish()
+
+
+def test_a_noise_is_nothing_when_frames_stop(world) -> None:
+    it = world()
+    it.ask(seconds=4)
+    assert ev.Hold(1) in it.speak(0.06)
+    assert ev.Resume(1) in passes(it, 2.0)
+    assert it.all(ev.SpeechRejected) == [ev.SpeechRejected(2, "too short")]
+
+
+def test_who_is_heard_again_soon_after_frames_stopped_goes_on(world) -> None:
+    it = world(Policy(reopen=ticks(1)))
+    it.speak(1.0)
+    passes(it, 2.5)
+    it.speak(0.4)
+    assert it.all(ev.SpeechStarted)[-1] == ev.SpeechStarted(1, ticks(1.0))
+    it.words("turn on")
+    it.words("the light")
+    assert [a.rev for a in it.all(ev.Reopened)] == [1]
+    it.finish()
+
+
+def test_frames_that_stop_while_a_reopened_turn_is_spoken(world) -> None:
+    it = world(Policy(reopen=ticks(1)))
+    it.ask(seconds=4)
+    it.speak(0.5)
+    passes(it, 2.0)
+    it.words("the light")
+    assert [a.cause for a in it.all(ev.SpeechStopped)] == ["silence", "stalled"]
+    it.finish()
+    assert len(it.all(ev.Reopened)) == 1
+
+
+def test_the_timer_that_watches_for_frames_is_set_seldom(world) -> None:
+    it = world()
+    it.speak(10.0)
+    assert len(it.all(ev.Wake)) <= 6
+    assert it.all(ev.SpeechStopped) == []
+    assert it.now < it.wake <= it.now + ticks(2)
+    it.now = it.wake
+    assert it.feed(ev.Tick()) == []
+    assert it.wake == ticks(12), "two seconds after the last frame"
+    it.quiet(1)
+    it.words("hello")
+    it.text("Hi.")
+    it.finish()
+    it.quiet(9)
+    assert it.core.idle
+    assert len(it.all(ev.Wake)) <= 9, "none while nobody speaks"
+
+
+def test_nothing_is_missed_while_nobody_speaks(world) -> None:
+    it = world()
+    it.quiet(1.0)
+    it.now += ticks(9)
+    assert it.feed(ev.Tick()) == []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 
 from tests.session.test_session import Numbers, Talk, sound
 from voiceloop.core import events as ev
-from voiceloop.core.audio import RATE, ticks
+from voiceloop.core.audio import RATE, Pcm, ticks
 from voiceloop.core.policy import Policy
-from voiceloop.ports import TurnView
+from voiceloop.ports import Capture, TurnView
 from voiceloop.session.workers import Workers
 from voiceloop.testing import FakeHandler, FakePort, FakeTranscriber, script
 
@@ -39,6 +40,50 @@ class Doing(FakeHandler):
 
     def note(self, what: str) -> None:
         self.done.append((what, round(asyncio.get_running_loop().time(), 2)))
+
+
+class Inputs:
+    """A tap that keeps what the core was fed."""
+
+    def __init__(self) -> None:
+        self.fed: list[ev.Input] = []
+
+    def begin(self, session: str, policy: Policy, out_rate: int) -> None:
+        pass
+
+    def mic(self, pcm: Pcm) -> None:
+        pass
+
+    def out(self, reply: int, pcm: Pcm) -> None:
+        pass
+
+    def step(self, now: int, at: int, event: ev.Input, actions: Sequence[ev.Action]) -> None:
+        self.fed.append(event)
+
+
+class Stutters(FakePort):
+    """A device that delivers nothing for a while. `pauses`: after which frame, and for how many seconds."""
+
+    pauses: tuple[tuple[int, float], ...] = ()
+
+    async def frames(self) -> AsyncGenerator[Capture, None]:
+        n, pauses = 0, dict(self.pauses)
+        async with aclosing(super().frames()) as frames:
+            async for capture in frames:
+                yield capture
+                n += 1
+                await asyncio.sleep(pauses.get(n, 0.0))
+
+
+def times(*kinds: type) -> tuple[list[tuple[type, float]], Callable[[object], None]]:
+    """An observer of when news of these kinds came."""
+    seen = list[tuple[type, float]]()
+
+    def observe(event: object) -> None:
+        if isinstance(event, kinds):
+            seen.append((type(event), round(asyncio.get_running_loop().time(), 2)))
+
+    return seen, observe
 
 
 async def test_a_person_who_goes_on_is_answered_once_and_nobody_knows_of_the_first_answer() -> None:
@@ -114,21 +159,51 @@ async def test_a_tool_on_a_thread_is_known_of() -> None:
         yield await workers.call(search)
 
     try:
-        talk = Talk(-0.5, 1.0, -4.0, handler=Doing(searches), policy=P)
-        told = list[tuple[str, str]]()
-        feed = talk.session.feed
-
-        def spy(event: ev.Input) -> None:
-            if isinstance(event, ev.HandlerState):
-                told.append((event.key, event.value))
-            feed(event)
-
-        talk.session._mind._feed = spy
-        await talk.run()
+        inputs = Inputs()
+        talk = await Talk(-0.5, 1.0, -4.0, handler=Doing(searches), policy=P, taps=(inputs,)).run()
     finally:
         workers.close()
+    told = [(e.key, e.value) for e in inputs.fed if isinstance(e, ev.HandlerState)]
     assert told == [("tool", "search"), ("tool", "")]
     assert talk.endings == [("completed", "Found it.")]
+
+
+async def test_what_was_said_before_the_device_stopped_delivering_is_answered() -> None:
+    """It used to be an open turn, and silence, for as long as no frame came."""
+    port = Stutters(script(-0.5, 1.0, -2.0))
+    port.pauses = ((60, 9.0),)  # in the middle of the second word
+    seen, observe = times(ev.SpeechStopped, ev.ReplyStarted)
+    talk = await Talk(port=port, policy=P, observers=(observe,)).run()
+    (stopped, at), (started, then) = seen[:2]
+    assert (stopped, started) == (ev.SpeechStopped, ev.ReplyStarted)
+    assert at == pytest.approx(1.2 + 2.0, abs=0.05)
+    assert then < 1.2 + 9.0, "it does not wait for the next frame"
+    assert talk.of(ev.SpeechStopped)[0].cause == "stalled"
+    assert talk.heard[0] == "hello"
+
+
+@pytest.mark.parametrize(("words", "ending"), [("", "completed"), ("no thanks", "interrupted")])
+async def test_a_reply_that_is_held_when_the_device_stops_delivering_goes_on_or_ends(words, ending) -> None:
+    port = Stutters(script(-0.5, 1.0, -1.8, 0.4, -12.0))
+    port.pauses = ((175, 9.0),)
+    long = FakeHandler({"hello": "One two three four five six seven eight nine ten."})
+    seen, observe = times(ev.StateChanged)
+    stt = FakeTranscriber(["hello", *[words] * 4])
+    talk = await Talk(port=port, policy=P, stt=stt, handler=long, observers=(observe,)).run()
+    states = [(event.state, at) for event, (_, at) in zip(talk.of(ev.StateChanged), seen, strict=True)]
+    held = next(at for state, at in states if state == "hearing" and at > 2)
+    free = next(at for state, at in states if state != "hearing" and at > held)
+    assert held < 3.5 < free < 3.5 + 2.5, states
+    assert talk.endings[0][0] == ending
+
+
+@pytest.mark.parametrize("away_s", [0.5, 1.9])
+async def test_a_short_gap_in_the_frames_is_no_end(away_s) -> None:
+    port = Stutters(script(-0.5, 1.0, -4.0))
+    port.pauses = ((50, away_s), (60, away_s))
+    talk = await Talk(port=port, policy=P).run()
+    assert [e.cause for e in talk.of(ev.SpeechStopped)] == ["silence"]
+    assert talk.heard == ["hello"]
 
 
 async def test_what_a_handler_expects_is_waited_for() -> None:

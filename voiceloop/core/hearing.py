@@ -228,6 +228,14 @@ class Hearing:
             return []
         return [self._close(segment, segment.pause.end if segment.pause else self.at, "commit")]
 
+    def stall(self) -> list[Fact]:
+        """The microphone delivers nothing any more: who spoke is taken to have ended, until he is heard again."""
+        if (segment := self._segment) is None:
+            return []
+        paused = [] if segment.pause else [self._pause(segment, self.at, self.level_db)]
+        self._gate.reset()
+        return [*paused, self._close(segment, segment.pause.end if segment.pause else self.at, "stalled")]
+
     def close(self) -> list[Fact]:
         """The session ends: the open segment was none."""
         segment, self._segment = self._segment, None
@@ -269,14 +277,14 @@ class Hearing:
         if self._gate.voiced:
             return self._speak(segment, frame)
         if (pause := segment.pause) is None:
-            return [self._pause(segment, self.at, frame)]
+            return [self._pause(segment, self.at, frame.level_db)]
         if frame.level_db > pause.quiet_db + _STIR_DB:
             self._gate.doubt = self.at
         pause.quiet_db = min(pause.quiet_db, frame.level_db)
         return self._silent(segment, pause)
 
-    def _pause(self, segment: _Segment, end: int, frame: Voice) -> Fact:
-        segment.pause = _Pause(end, frame.level_db)
+    def _pause(self, segment: _Segment, end: int, level_db: float) -> Fact:
+        segment.pause = _Pause(end, level_db)
         s = segment
         return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced)
 
@@ -306,7 +314,7 @@ class Hearing:
         if self.at - segment.start >= segment.policy.max_turn:
             facts.append(self._close(segment, self._quiet_place(segment), "cap"))
         elif self._is_behind(segment):
-            facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame))
+            facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame.level_db))
         elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
             segment.looks += 1
             context = max(segment.context, segment.new - segment.policy.pre_roll)

@@ -11,6 +11,7 @@ from voiceloop.core.hearing import Hearing
 from voiceloop.core.history import History
 from voiceloop.core.policy import Policy
 from voiceloop.core.silence import Silence
+from voiceloop.core.watch import Watch
 from voiceloop.core.work import Work
 
 Facts = dict[str, float | str | None]
@@ -18,7 +19,7 @@ Facts = dict[str, float | str | None]
 
 @dataclass
 class Machines:
-    """The four machines, the history they write, and the actions of this step.
+    """The five machines, the history they write, and the actions of this step.
 
     policy: that of the newest turn. now: the session's clock. expect: what the next turn is expected to hold. pace: how
     much more time than others the speaker gets. muted: by the host.
@@ -29,6 +30,7 @@ class Machines:
     work: Work = field(default_factory=Work)
     floor: Floor = field(default_factory=Floor)
     silence: Silence = field(default_factory=Silence)
+    watch: Watch = field(default_factory=Watch)
     history: History = field(default_factory=History)
     now: int = 0
     expect: str = ""

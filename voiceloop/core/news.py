@@ -20,7 +20,8 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
-    """The segment closed and its turn is decided. cause: `silence`, `cap` or `commit`."""
+    """The segment closed and its turn is decided. cause: `silence`, `cap`, `commit`, or `stalled`: the microphone
+    delivered nothing any more."""
 
     turn: int
     end: int

@@ -30,6 +30,7 @@ class Policy:
     turn is not ended as long as its reply is not ready, because it would gain nothing. open_wait: silence that ends a
     turn that is expected to hold more (digits, spelling).
     reopen: how long after the decision a turn may still go on. pre_roll: context in front of a segment.
+    stalled: time on the session's clock without a microphone frame after which an open segment ends.
     max_turn: longest segment; min_speech: voiced time below which a segment is rejected.
     background_db: how far below the speaker's own level a voice counts as background.
     guard, guard_most: how recent a doubtful frame delays the end of a turn, and for how long at most.
@@ -59,6 +60,7 @@ class Policy:
     open_wait: int = ticks(2.5)
     reopen: int = 0
     pre_roll: int = ticks(0.3)
+    stalled: int = ticks(2)
     max_turn: int = ticks(60)
     min_speech: int = ticks(0.1)
     background_db: float = 20.0

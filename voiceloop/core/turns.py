@@ -23,7 +23,8 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 | all of a reply is played, or there is nothing to play    | it ends                                                 |
 
 Beside them: speech that goes on in an undecided turn drops what ran ahead, unseen, and raises rev; dead air gets a sign
-of life; nothing is asked between `Hush` and `Flushed`, because the handler is to know what was heard.
+of life; a voice of which no more frames come is silent; nothing is asked between `Hush` and `Flushed`, because the
+handler is to know what was heard.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Turns:
         m = self._m
         m.out, m.now = [], now
         if isinstance(event, ev.Voice):
+            m.watch.frame = now
             facts = self._listen(event)
             if not facts and not m.work.pending and (self._wake is None or now < self._wake):
                 return m.out  # a frame that tells nothing new changes nothing that a rule looks at
@@ -123,7 +125,7 @@ class Turns:
             case ev.Flushed():
                 replies.flushed(m, event)
             case ev.Tick():
-                pass
+                trials.hear(m, m.hearing.stall() if m.watch.stalled(m.now, m.policy) else [])
             case ev.Transcribed() | ev.Scored() | ev.ReplyText() | ev.HandlerState() | ev.Prepared() | ev.Failed():
                 self._result(event)
             case _:
@@ -188,7 +190,8 @@ class Turns:
         if (state := rules.state(m)) != self._state:
             self._state = state
             m.out.append(ev.StateChanged(state))
-        dues = (m.silence.due(m.policy), m.work.sure_at)
+        stalls = m.watch.due(m.now, m.policy, matters=m.hearing.open_turn is not None)
+        dues = (m.silence.due(m.policy), m.work.sure_at, stalls)
         if (due := min((due for due in dues if due is not None), default=None)) != self._wake:
             self._wake = due
             if due is not None:

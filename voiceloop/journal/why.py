@@ -21,6 +21,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("ended", "silence"): "ended the turn after {quiet_s} of silence (needed {wait_s}); reply ready: {ready}",
     ("ended", "cap"): "ended the turn: it was as long as one may be; reply ready: {ready}",
     ("ended", "commit"): "ended the turn, as it was told to; reply ready: {ready}",
+    ("ended", "stalled"): "ended the turn: nothing came from the microphone any more; reply ready: {ready}",
     ("reopened", "words"): "took the reply back: the person went on {after_s} after the turn had been decided",
     ("reopened", "long voice"): "took the reply back: the person went on {after_s} after the turn had been decided",
     ("reopened", "went on"): "took the reply back: the person went on {after_s} after the turn had been decided",

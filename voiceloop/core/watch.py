@@ -1,0 +1,25 @@
+"""Machine: whether microphone frames still come. Runs on `now`, the session's clock."""
+
+from __future__ import annotations
+
+from voiceloop.core.policy import Policy
+
+
+class Watch:
+    """Knows when the last frame came, and when to look again; that is not moved with every frame."""
+
+    def __init__(self) -> None:
+        self.frame = 0
+        self._due: int | None = None
+
+    def stalled(self, now: int, policy: Policy) -> bool:
+        """Whether no frame has come for too long."""
+        return now - self.frame >= policy.stalled
+
+    def due(self, now: int, policy: Policy, *, matters: bool) -> int | None:
+        """When to look again, or None if it does not matter."""
+        if not matters:
+            self._due = None
+        elif self._due is None or now >= self._due:
+            self._due = self.frame + policy.stalled
+        return self._due
