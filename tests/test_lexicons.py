@@ -111,6 +111,9 @@ def test_expectations_by_language() -> None:
 
 ENDS = [
     ("en", "set a timer for", "set a timer for ten minutes"),
+    ("en", "the man who lives in the house", "this is the man who lives in the house"),
+    ("en", "if it rains tomorrow", "I hope it rains tomorrow"),
+    ("en", "the book that I gave you", "where is the book that I gave you"),
     ("en", "what's the weather in", "what's the weather in Paris"),
     ("en", "turn on the", "turn off the lights"),
     ("en", "I want to know what um", "I want to know"),
@@ -146,5 +149,6 @@ def test_all_evidence_moves_the_right_way() -> None:
 def test_the_data_is_small_and_says_where_it_is_from() -> None:
     tables = sorted((DATA / "wording").glob("*.json"))
     assert sum(path.stat().st_size for path in tables) < 150_000
+    assert sum(path.stat().st_size for path in (DATA / "wording").glob("*.npz")) < 600_000
     for path in [*tables, DATA / "endofturn.json"]:
         assert "benchmarks/" in json.loads(path.read_text(encoding="utf-8"))["about"]

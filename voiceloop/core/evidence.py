@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceloop.core.audio import RATE, Pcm
+from voiceloop.core.phrasing import Network
 
 STEP = RATE // 100
 """Samples in one step of the level curve: 10 ms."""
@@ -55,10 +56,11 @@ JOINT = Logistic(0.02, (0.8, 0.18))
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The word table, and the two fits.
+    """The word table or the network, and the two fits.
 
     words, pairs ("of the"), endings (last three letters, for rare words): log-odds that a text that ends so is
-    complete; unknown: of all that is in none of them. heard: the logistic over all of `numbers`; unheard: over the last
+    complete; unknown: of all that is in none of them. network: asked where words and pairs say nothing, if there is
+    one. heard: the logistic over all of `numbers`; unheard: over the last
     two, for a recognizer that gives no probabilities.
     """
 
@@ -68,6 +70,7 @@ class Weights:
     pairs: Mapping[str, float] = field(default_factory=dict[str, float])
     endings: Mapping[str, float] = field(default_factory=dict[str, float])
     unknown: float = 0.0
+    network: Network | None = None
 
 
 def words_of(text: str) -> list[str]:
@@ -77,7 +80,10 @@ def words_of(text: str) -> list[str]:
 
 
 def wording(weights: Weights, text: str) -> float:
-    """Log-odds that a text that ends so is complete: from its last two words, or the last, or how that ends."""
+    """Log-odds that a text that ends so is complete: from its last two words, or the last, or all of them.
+
+    Without a network from how the last one ends. 0.5 ms for 40 words with a network.
+    """
     words = words_of(text)
     if not words:
         return weights.unknown
@@ -87,6 +93,8 @@ def wording(weights: Weights, text: str) -> float:
         return found
     if (found := weights.words.get(last)) is not None:
         return found
+    if weights.network is not None:
+        return weights.network.log_odds(words)
     return weights.endings.get(last[-_SUFFIX:], weights.unknown)
 
 
