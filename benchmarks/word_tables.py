@@ -1,9 +1,8 @@
 """How likely a text that ends in these words is complete: writes voiceloop/data/wording/LANG.json from plain text.
 
-    apt install fortunes-de fortunes-es fortunes-it fortunes-br
+    apt install fortunes fortunes-de fortunes-es fortunes-it fortunes-br
+    python benchmarks/word_tables.py en 60 /usr/share/games/fortunes/{art,computers,...}
     python benchmarks/word_tables.py de 12 /usr/share/games/fortunes/de/{zitate,witze}          (and so on)
-
-For languages without a network (train_wording.py: English).
 
 Every sentence of the text is complete once, at its end, and not complete after each word before. What is counted for a
 pair of words leans on what is counted for the last of them, that on its last three letters, that on all words, each
@@ -12,9 +11,8 @@ with the weight of LEAN occurrences; so a rare word or pair says little. Of the 
 
 On a fifth of the English sentences held out, the loss for each place in a sentence is .2323 nats with words alone
 (LEAN 10), .2214 with pairs (10, 10), .2203 with three words, which is not worth their size. LEAN 20 and 40 cost .005
-there and were better on the recordings, whose words are of another kind. The text is Debian's (apt packages fortunes
-for those figures, and fortunes-de, -es, -it, -br, 1.99.1: BSD collection and likewise); the tables hold only how often
-what ended a sentence.
+there and were better on the recordings, whose words are of another kind. The text is Debian's (apt package fortunes
+1.99.1: BSD collection; de, es, it, br likewise); the tables hold only how often what ended a sentence.
 """
 
 from __future__ import annotations

@@ -32,24 +32,20 @@ def lexicon(language: str) -> Lexicon:
 
 @cache
 def weights(language: str) -> Weights:
-    """The weights of the evidence, with the network or the word table of a language, as for `lexicon`.
+    """The weights of the evidence, with the word table and the network of a language, as for `lexicon`.
 
     Blocks for 50 ms with a network.
     """
     fit = json.loads((_DATA / "endofturn.json").read_text(encoding="utf-8"))
     heard, unheard = (Logistic(fit[name]["bias"], tuple(fit[name]["weights"])) for name in ("heard", "unheard"))
     name = _base(language)
-    if (path := _DATA / "wording" / f"{name}.npz").exists():
-        with np.load(path) as data:
-            network = Network.of(data)
-        return Weights(heard, unheard, *_fillers(name), unknown=fit["no_table"], network=network)
     if name not in {path.stem for path in (_DATA / "wording").glob("*.json")}:
         return Weights(heard, unheard, unknown=fit["no_table"])
     table = json.loads((_DATA / "wording" / f"{name}.json").read_text(encoding="utf-8"))
     words, pairs, endings = (_odds(table[name]) for name in ("words", "pairs", "endings"))
-    for odds, looking in zip((words, pairs), _fillers(name), strict=True):
-        odds |= looking
-    return Weights(heard, unheard, words, pairs, endings, table["unknown"])
+    for text in _lists(name)["filler"]:
+        (pairs if " " in text else words)[text] = _LOOKING
+    return Weights(heard, unheard, words, pairs, endings, table["unknown"], _network(name))
 
 
 def languages() -> list[str]:
@@ -61,11 +57,12 @@ def _lists(language: str) -> dict[str, Any]:
     return tomllib.loads((_DATA / "words" / f"{language}.toml").read_text(encoding="utf-8"))
 
 
-def _fillers(language: str) -> tuple[dict[str, float], dict[str, float]]:
-    """What a text ends in that is looking for words, of one word and of two."""
-    found = _lists(language)["filler"]
-    one, two = ([text for text in found if (" " in text) is pair] for pair in (False, True))
-    return dict.fromkeys(one, _LOOKING), dict.fromkeys(two, _LOOKING)
+def _network(language: str) -> Network | None:
+    path = _DATA / "wording" / f"{language}.npz"
+    if not path.exists():
+        return None
+    with np.load(path) as data:
+        return Network.of(data)
 
 
 def _base(language: str) -> str:

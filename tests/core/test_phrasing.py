@@ -78,10 +78,9 @@ def test_what_was_said_long_ago_is_not_looked_at() -> None:
     assert NETWORK.log_odds(["the"] * 500 + recent) == NETWORK.log_odds(recent)
 
 
-def test_wording_asks_the_network_where_the_lists_say_nothing() -> None:
+def test_wording_is_the_mean_of_table_and_network() -> None:
     flat = Logistic(0.0, (0.0,))
-    weights = Weights(flat, flat, {"um": -6.0}, {"you know": -5.0}, {"the": 3.0}, unknown=-2.0, network=NETWORK)
-    assert wording(weights, "Lights, on the!") == NETWORK.log_odds(["lights", "on", "the"])
-    assert wording(weights, "lights on um") == -6.0
-    assert wording(weights, "You know.") == -5.0
+    weights = Weights(flat, flat, {"um": -6.0}, unknown=-2.0, network=NETWORK)
+    assert wording(weights, "Lights, on the!") == pytest.approx((NETWORK.log_odds(["lights", "on", "the"]) - 2.0) / 2)
+    assert wording(weights, "lights on um") == pytest.approx((NETWORK.log_odds(["lights", "on", "um"]) - 6.0) / 2)
     assert wording(weights, "...") == -2.0
