@@ -11,12 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from voiceloop.core.choosing import Choices
-=======
 import numpy as np
 
->>>>>>> text
+from voiceloop.core.choosing import Choices
 from voiceloop.core.evidence import Logistic, Weights
 from voiceloop.core.lexicon import Lexicon
 from voiceloop.core.phrasing import Network
@@ -61,11 +58,7 @@ def weights(language: str) -> Weights:
     words, pairs, endings = (_odds(table[name]) for name in ("words", "pairs", "endings"))
     for text in _lists(name)["filler"]:
         (pairs if " " in text else words)[text] = _LOOKING
-<<<<<<< HEAD
-    return Weights(heard, unheard, twice, words, pairs, endings, table["unknown"])
-=======
-    return Weights(heard, unheard, words, pairs, endings, table["unknown"], _network(name))
->>>>>>> text
+    return Weights(heard, unheard, twice, words, pairs, endings, table["unknown"], _network(name))
 
 
 def languages() -> list[str]:

@@ -56,11 +56,7 @@ JOINT = Logistic(0.02, (0.8, 0.18))
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-<<<<<<< HEAD
-    """The word table, and the fits.
-=======
-    """The word table, the network if there is one, and the two fits.
->>>>>>> text
+    """The word table, the network if there is one, and the fits.
 
     words, pairs ("of the"), endings (last three letters, for rare words): log-odds that a text that ends so is
     complete; unknown: of all that is in none of them. heard: the logistic over all of `numbers`; unheard: over the last
