@@ -1,9 +1,17 @@
-"""Trains the network that tells whether words could be a whole utterance: writes voiceloop/data/wording/en.npz.
+"""Trains the network that tells whether words could be a whole utterance: writes voiceloop/data/wording/en.npz,
+which is used beside the table if it is there.
 
     pip install torch        (2.13.0, its CPU wheel, in an environment of its own with numpy)
     PYTHONPATH=. python benchmarks/train_wording.py TEXT      (TEXT as in benchmarks/wording_text.py)
 
-RESULTS
+On text held out (1 of 20 paragraphs), clean, the loss for "a sentence ends here" at each word is .2449 nats with the
+table, .1890 with the network, .2009 with their mean: literature .2266 .2000 .2045, sayings .2312 .2053 .2102, essays
+.1567 .1156 .1243, dialogue .2444 .2085 .2169, requests .3654 .1501 .1967 (templates, some of which were learned in
+another spelling). With noise 4500 steps (10 minutes of one shared core) end at .1968; 439 kB.
+
+What it is worth on the words alone: benchmarks/wording.py. In the fit of fit_turns.py on TUNE with one speaker left
+out: `wording` .58 -> .63 against pauses, .84 -> .87 against cuts; all together .70 -> .70 and .89 -> .89. The
+recognizer's own doubt and the voice know already what it adds there, so the file is not shipped.
 """
 
 from __future__ import annotations
