@@ -21,7 +21,7 @@ PACKAGE = ROOT / "voiceloop"
 EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal"}
 """Rooms that may use third-party packages."""
 
-NUMPY = {"core", "session", "ports", "testing", "jobs", "lexicons"}
+NUMPY = {"core", "session", "ports", "testing", "jobs"}
 
 ROOMS = {
     "core": {"core"},

@@ -146,7 +146,6 @@ def test_all_evidence_moves_the_right_way() -> None:
 def test_the_data_is_small_and_says_where_it_is_from() -> None:
     tables = sorted((DATA / "wording").glob("*.json"))
     assert sum(path.stat().st_size for path in tables) < 150_000
-    assert sum(path.stat().st_size for path in (DATA / "wording").glob("*.npz")) < 600_000
     for path in [*tables, DATA / "endofturn.json"]:
         assert "benchmarks/" in json.loads(path.read_text(encoding="utf-8"))["about"]
 

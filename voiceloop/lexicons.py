@@ -11,12 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from voiceloop.core.choosing import Choices
 from voiceloop.core.evidence import Logistic, Weights
 from voiceloop.core.lexicon import Lexicon
-from voiceloop.core.phrasing import Network
 
 _DATA = Path(__file__).parent / "data"
 
@@ -43,10 +40,7 @@ def choices(language: str) -> Choices:
 
 @cache
 def weights(language: str) -> Weights:
-    """The weights of the evidence, with the word table and the network of a language, as for `lexicon`.
-
-    Blocks for 50 ms with a network.
-    """
+    """The weights of the evidence, with the word table of a language, as for `lexicon`."""
     fit = json.loads((_DATA / "endofturn.json").read_text(encoding="utf-8"))
     heard, unheard, twice = (
         Logistic(fit[name]["bias"], tuple(fit[name]["weights"])) for name in ("heard", "unheard", "twice")
@@ -58,7 +52,7 @@ def weights(language: str) -> Weights:
     words, pairs, endings = (_odds(table[name]) for name in ("words", "pairs", "endings"))
     for text in _lists(name)["filler"]:
         (pairs if " " in text else words)[text] = _LOOKING
-    return Weights(heard, unheard, twice, words, pairs, endings, table["unknown"], _network(name))
+    return Weights(heard, unheard, twice, words, pairs, endings, table["unknown"])
 
 
 def languages() -> list[str]:
@@ -68,14 +62,6 @@ def languages() -> list[str]:
 
 def _lists(language: str) -> dict[str, Any]:
     return tomllib.loads((_DATA / "words" / f"{language}.toml").read_text(encoding="utf-8"))
-
-
-def _network(language: str) -> Network | None:
-    path = _DATA / "wording" / f"{language}.npz"
-    if not path.exists():
-        return None
-    with np.load(path) as data:
-        return Network.of(data)
 
 
 def _base(language: str) -> str:
