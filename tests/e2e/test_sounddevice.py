@@ -38,7 +38,7 @@ DUPLEX = "two_streams=frozenset()"
 """One stream for both ends, which ALSA does not get by itself (adapters/audio/sounddevice.py says why)."""
 
 PRELUDE = """
-import asyncio, json, sys
+import asyncio, json, sys, threading, time
 from contextlib import aclosing
 import numpy as np
 from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort, list_devices
@@ -67,9 +67,28 @@ async def listen(port, seconds, at={}):
                 break
     return np.concatenate(mic), np.concatenate(ref), news, lost
 
+stalls = [0.0]
+
+def watch():
+    while True:
+        before = time.monotonic()
+        time.sleep(0.005)
+        stalls.append(max(stalls.pop(), time.monotonic() - before - 0.005))
+
+threading.Thread(target=watch, daemon=True).start()
+
 def result(**values):
-    print(json.dumps(values), flush=True)
+    print(json.dumps({"stalled": stalls[0], **values}), flush=True)
 """
+
+
+def undisturbed(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a run gives in which the machine did not stall for long; the fifth one counts whatever it did."""
+    for _ in range(4):
+        got = run()
+        if got["stalled"] < 0.03:
+            return got
+    return run()
 
 
 class Child:
@@ -146,22 +165,23 @@ def test_what_is_spoken_arrives_in_frames(server: SoundServer, tmp_path: Path, o
 
 @pytest.mark.parametrize("options", ["", DUPLEX, "mouth='desk', rates=(24_000,)"])
 def test_what_is_written_is_heard_and_counted(server: SoundServer, tmp_path: Path, options: str) -> None:
-    with server.listen(tmp_path / "out.wav"):
-        child = Child(
-            server,
-            f"""
-            async def main():
-                p = port({options})
-                await p.open()
-                ready()
-                reply = tone(1.0, rate=p.out_rate)
-                mic, ref, news, lost = await listen(p, 2.5, {{10: lambda: p.write(3, reply)}})
-                np.save({str(tmp_path / "ref.npy")!r}, ref)
-                await p.close()
-                result(news=news, size=reply.size, xruns=p.xruns)
-            """,
-        )
-        got = child.result()
+    script = f"""
+    async def main():
+        p = port({options})
+        await p.open()
+        ready()
+        reply = tone(1.0, rate=p.out_rate)
+        mic, ref, news, lost = await listen(p, 2.5, {{10: lambda: p.write(3, reply)}})
+        np.save({str(tmp_path / "ref.npy")!r}, ref)
+        await p.close()
+        result(news=news, size=reply.size, xruns=p.xruns)
+    """
+
+    def run() -> dict[str, Any]:
+        with server.listen(tmp_path / "out.wav"):
+            return Child(server, script).result()
+
+    got = undisturbed(run)
     counts = [n for _, n, _ in got["news"]]
     assert counts == sorted(counts)
     assert counts[-1] == got["size"]
@@ -177,27 +197,28 @@ def loud_s(pcm: Pcm) -> float:
 
 
 def test_hold_resume_and_flush_stop_where_they_say(server: SoundServer, tmp_path: Path) -> None:
-    with server.listen(tmp_path / "out.wav"):
-        child = Child(
-            server,
-            """
-            async def main():
-                p = port()
-                await p.open()
-                ready()
-                stops = []
-                mic, ref, news, lost = await listen(p, 3.5, {
-                    10: lambda: p.write(1, tone(1.9, rate=p.out_rate)),
-                    50: lambda: stops.append(p.hold(1)),
-                    90: lambda: p.resume(1),
-                    130: lambda: stops.append(p.flush(1)),
-                    131: lambda: p.write(1, tone(1.0, rate=p.out_rate)),
-                })
-                await p.close()
-                result(stops=stops, news=news, xruns=p.xruns)
-            """,
-        )
-        got = child.result()
+    script = """
+    async def main():
+        p = port()
+        await p.open()
+        ready()
+        stops = []
+        mic, ref, news, lost = await listen(p, 3.5, {
+            10: lambda: p.write(1, tone(1.9, rate=p.out_rate)),
+            50: lambda: stops.append(p.hold(1)),
+            90: lambda: p.resume(1),
+            130: lambda: stops.append(p.flush(1)),
+            131: lambda: p.write(1, tone(1.0, rate=p.out_rate)),
+        })
+        await p.close()
+        result(stops=stops, news=news, xruns=p.xruns)
+    """
+
+    def run() -> dict[str, Any]:
+        with server.listen(tmp_path / "out.wav"):
+            return Child(server, script).result()
+
+    got = undisturbed(run)
     held, flushed = got["stops"]
     assert got["news"][-1] == [1, flushed, True]
     assert sum(final for _, _, final in got["news"]) == 1
