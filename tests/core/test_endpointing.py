@@ -69,9 +69,11 @@ def test_presets() -> None:
         preset("hasty")
 
 
-def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, over=False, held=True, lost=False) -> Glimpse:
+def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: bool) -> Glimpse:
     sense = sense if words is not None else "none"
-    return Glimpse(words, sense, None, ticks(known), ticks(spoken), ticks(age), over, held, lost)
+    over = more.get("over", False)
+    ended, held, lost = more.get("ended", over), more.get("held", True), more.get("lost", False)
+    return Glimpse(words, sense, None, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,7 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, over=Fals
         (seen(1, "backchannel", age=0.9), None),
         (seen(1, "backchannel", over=True), "not: backchannel"),
         (seen(2, "backchannel", age=1.8), "long voice"),
+        (seen(1, "backchannel", age=1.8, ended=True), None),
         # no words: known of enough of it, or of all
         (seen(0, "none", known=0.5, spoken=0.5), None),
         (seen(0, "none", known=0.6, spoken=0.9, age=0.9), "not, so far: no words"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from voiceloop.core.evidence import (
     NEUTRAL_DB,
     Logistic,
     Weights,
+    confirmed,
     finished,
     joined,
     numbers,
@@ -131,6 +133,13 @@ def test_an_end_of_turn_model_moves_what_the_rest_says() -> None:
     assert joined(0.5, 0.02) < 0.4 < 0.6 < joined(0.5, 0.98)
     assert joined(0.1, 0.9) < 0.5 < joined(0.9, 0.1)
     assert 0.0 < joined(0.0, 0.0) < joined(1.0, 1.0) < 1.0
+
+
+def test_two_transcripts_of_the_same_words() -> None:
+    """The doubts are averaged, of the words the less complete ones count, the sound is the same."""
+    asked = replace(WEIGHTS, twice=Logistic(0.0, (1.0, 0.1, 10.0, 0.01)))
+    p = confirmed(asked, (1.0, -0.2, 2.0, -9.0), (0.0, -0.4, -0.1, -5.0))
+    assert p == pytest.approx(1 / (1 + math.exp(-(0.5 - 0.03 - 1.0 - 0.09))))
 
 
 def test_numbers_stay_within_what_was_seen() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, ticks
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.record import from_line, to_line
 from voiceloop.core.turns import Turns
 
@@ -326,11 +326,15 @@ moves = st.one_of(
     st.tuples(
         st.just("command"), st.sampled_from(("say", "empty", "respond", "blank", "aside", "interrupt", "commit"))
     ),
+    st.tuples(st.just("wish"), st.sampled_from((None, *get_args(BargeIn))), st.sampled_from(("", "digits:4"))),
     st.tuples(st.just("mute"), st.booleans()),
     st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)),
     st.tuples(st.just("late"), st.integers(0, 40)),
 )
-scripts = st.lists(moves, max_size=60)
+scripts = st.tuples(
+    st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)), st.lists(moves, max_size=60)
+).map(lambda script: [script[0], *script[1]])
+"""They begin with any policy, so that one failure is not hidden behind those of the first."""
 
 
 class Player:
@@ -368,7 +372,8 @@ class Player:
                         case ev.Answer():
                             world.feed(ev.ReplyText(run, "It is ten. It is late. Time to go to bed.", final=True))
                         case ev.Synthesize():
-                            world.feed(ev.Prepared(run, size, final=True))
+                            so_far = world.sizes.get(order.reply, {}).get(order.clause, 0)
+                            world.feed(ev.Prepared(run, max(size, so_far), final=True))
             world.frame()
 
     def murmur(self, p: float) -> None:
@@ -412,6 +417,10 @@ class Player:
                 ev.Failed(run, "stt", "Stale."),
             )
             assert world.feed(late[kind]) == []
+
+    def wish(self, barge_in: str | None, expect: str) -> None:
+        """An announcement that may be interrupted in its own way, and after which something is expected."""
+        self.world.say("Your number, please. It has four digits.", barge_in=barge_in, expect=expect)
 
     def exact(self, which: int, off: int) -> None:
         """The port counts once more, perhaps of a reply of long ago."""

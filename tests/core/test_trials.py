@@ -9,6 +9,7 @@ import pytest
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.policy import Policy
+from voiceloop.core.silence import CHIME
 
 P = Policy(reopen=ticks(1))
 SURE = Policy()
@@ -704,3 +705,87 @@ def test_wishes_that_mean_nothing_are_ignored(world) -> None:
     it.text("Your number?")
     it.audio(2)
     assert ev.Hold(1) in it.speak(0.2)
+
+
+def test_a_sign_of_life_may_be_a_sound(world) -> None:
+    it = thinking(world, replace(SURE, moment=CHIME, slow_after=ticks(1)))
+    assert [a.text for a in it.all(ev.ReplySaid)] == [CHIME]
+
+
+# --- words that come late ---
+
+
+def late(world):
+    """A brief voice after a decision, whose words are not known in time."""
+    it = reopened(world, before="sound")
+    it.speak(0.4)
+    it.quiet(2.0)
+    assert [t.because for t in it.traces("ignored")] == ["brief voice"]
+    assert it.all(ev.SpeechRejected) == []
+    return it
+
+
+@pytest.mark.parametrize(("text", "sense"), [("", "none"), ("mm-hm", "backchannel")])
+def test_late_words_that_mean_nothing_change_nothing(text, sense, world) -> None:
+    it = late(world)
+    it.words(text, sense)
+    it.words(text, sense)
+    assert it.all(ev.SpeechRejected) == [ev.SpeechRejected(1, "backchannel" if text else "no words")]
+    assert len(it.traces("ignored")) == 1, "it is told once"
+
+
+def test_late_words_reopen_the_turn(world) -> None:
+    it = late(world)
+    it.words("in the kitchen")
+    assert len(it.all(ev.Reopened)) == 1
+    it.finish()
+
+
+def test_a_commit_does_not_wait_for_late_words(world) -> None:
+    it = late(world)
+    assert ev.SpeechRejected(1, "brief voice") in it.feed(ev.Commit())
+    assert it.all(ev.Reopened) == []
+
+
+@pytest.mark.parametrize(("text", "because"), [("", "no words"), ("turn on the light", "interrupted")])
+def test_what_was_said_before_a_stop_word_is_dropped_when_the_voice_has_ended(text, because, world) -> None:
+    it = reopened(world, before="words")
+    it.speak(0.4)
+    it.words(text, "words" if text else "none")
+    it.words("stop", "stop")
+    assert it.all(ev.TurnDropped) == [], "it may go on"
+    it.quiet(0.7)
+    assert it.all(ev.TurnDropped) == [ev.TurnDropped(1, because)]
+    it.finish()
+
+
+def test_a_voice_on_trial_that_is_cut_in_the_middle_is_judged(world) -> None:
+    """It was neither silent nor too long, so that a held reply waited for it for ever."""
+    it = world(replace(SURE, max_turn=ticks(2)))
+    it.speak(2.1)
+    it.words("hello")
+    it.text(STORY)
+    it.audio(8)
+    it.speak(0.6)
+    it.quiet(0.14)
+    assert it.speak(0.1)[-2] == ev.Hold(1)
+    it.speak(0.3)
+    it.quiet(0.3)
+    it.feed(ev.Transcribed(next(a.run for a in it.all(ev.Transcribe) if a.turn == 2 and a.run in it.runs), "", "none"))
+    assert it.all(ev.TurnDropped) == [ev.TurnDropped(2, "no words")]
+    it.finish()
+
+
+def test_the_end_of_a_long_turn_that_was_a_stop_word_is_not_answered(world) -> None:
+    """It was asked about early, before anything was said that it could stop."""
+    it = world(replace(SURE, max_turn=ticks(2)))
+    it.speak(2.1)
+    it.words("", "none")
+    it.quiet(0.12)
+    it.words("stop", "stop")
+    assert it.all(ev.Answer) == [ev.Answer(3, 1, 2, 0, "stop", speculative=True)]
+    it.say("Attention please.")
+    assert it.all(ev.Hush) == [ev.Hush(-1)]
+    it.quiet(0.6)
+    assert it.all(ev.TurnDropped)[-1] == ev.TurnDropped(2, "stop word")
+    assert it.all(ev.Forget) == [ev.Forget(1)]

@@ -26,7 +26,8 @@ class Glimpse:
     """What is known of a voice over a reply.
 
     words, sense, logprob: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
-    spoken: voiced ticks. age: ticks since it began. over: it is silent now, and the words are those of all of it.
+    spoken: voiced ticks. age: ticks since it began. ended: it is silent now. over: so it is, and the words are those of
+    all of it.
     held: a reply waits for the verdict. lost: its words will not be known.
     """
 
@@ -36,6 +37,7 @@ class Glimpse:
     known: int
     spoken: int
     age: int
+    ended: bool
     over: bool
     held: bool
     lost: bool
@@ -66,7 +68,7 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
         # While it still speaks, the words of all of it may be others.
         because = {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words")
         return Verdict(False, because, rash=not seen.over)
-    return Verdict(True, "long voice") if seen.age >= 2 * policy.judge else None
+    return Verdict(True, "long voice") if seen.age >= 2 * policy.judge and not seen.ended else None
 
 
 def _without_words(policy: Policy, seen: Glimpse) -> Verdict | None:

@@ -61,7 +61,7 @@ def wish(reply: Reply, event: ev.HandlerState) -> None:
             wishes.expect = event.value
         case "sure":
             wishes.sure = event.value or "wanted"
-        case "barge_in":
+        case _:
             wishes.barge_in = next((manner for manner in get_args(BargeIn) if manner == event.value), None)
 
 

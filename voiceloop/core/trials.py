@@ -95,6 +95,8 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
         trial.ended, trial.closed = True, fact
     else:
         draft.span = Span(fact.context, fact.start, fact.end)
+        if trial:  # it may have been cut in the middle of a word
+            trial.ended, trial.span = True, trial.span or replace(draft.span, spoken=fact.end - fact.start)
         end_of_turn(m, draft, fact)
 
 
@@ -153,14 +155,13 @@ def hold(m: Machines) -> None:
         return
     manner = manner_of(m, reply)
     if manner == "stop":
-        for draft in m.work.pending:
-            if draft.trial:
-                draft.trial.verdict = Verdict(True, "at once")
-                _stopped(m, draft, draft.trial)
+        for draft, trial in m.work.pending:
+            trial.verdict = Verdict(True, "at once")
+            _stopped(m, draft, trial)
     elif manner == "pause":
         reply.state = "paused"
         m.out.append(ev.Gain(reply.policy.duck) if reply.policy.duck else ev.Hold(reply.id))
-        since = next((d.trial.since for d in m.work.pending if d.trial), m.hearing.at)
+        since = m.work.pending[0][1].since
         facts = {"voice_s": m.hearing.at - since, "level_db": m.hearing.level_db, "heard": reply.played}
         m.trace("paused", "voice over the reply", turn=m.hearing.open_turn, reply=reply.id, facts=facts)
 

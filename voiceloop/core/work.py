@@ -104,6 +104,7 @@ class Trial:
             spoken=self.spoken,
             age=at - self.since,
             known=self.known.spoken - self.before if self.known else 0,
+            ended=self.ended,
             over=self.ended and (known is None or self.known == self.span or lost),
             held=held,
             lost=lost,
@@ -261,9 +262,9 @@ class Work:
         return [draft for draft in self._drafts.values() if not draft.answered]
 
     @property
-    def pending(self) -> list[Draft]:
-        """Those with a voice on trial."""
-        return [draft for draft in self._drafts.values() if draft.pending]
+    def pending(self) -> list[tuple[Draft, Trial]]:
+        """Voices on trial, and the turns that they may become part of."""
+        return [(d, d.trial) for d in self._drafts.values() if d.trial and d.trial.pending]
 
     @property
     def reopenable(self) -> int | None:
