@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from string import Formatter
 from typing import TypeVar, get_args
 
 import pytest
@@ -19,6 +20,7 @@ from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.record import from_line, to_line
 from voiceloop.core.turns import Turns
+from voiceloop.journal.why import SENTENCES
 
 STAGES = {ev.Transcribe: "stt", ev.Score: "score", ev.Answer: "handler", ev.Synthesize: "tts"}
 
@@ -553,7 +555,18 @@ def check_it_ends_in_listening(stream: Stream) -> None:
     assert all(a != b for a, b in pairwise(states)), "a state that did not change"
 
 
+def check_every_decision_can_be_told(stream: Stream) -> None:
+    """`voiceloop why` has a sentence for it, and the facts that the sentence names are there."""
+    for action in actions_of(stream):
+        if isinstance(action, ev.Trace):
+            assert (action.what, action.because) in SENTENCES, f"no words for {action}"
+            sentence = SENTENCES[action.what, action.because]
+            named = {name for _, name, _, _ in Formatter().parse(sentence) if name}
+            assert all(action.facts.get(name) is not None for name in named), f"without its facts: {action}"
+
+
 EXTRA = (
+    check_every_decision_can_be_told,
     check_clauses_are_told_in_order,
     check_it_ends_in_listening,
     check_nobody_is_talked_over,
@@ -561,7 +574,7 @@ EXTRA = (
 )
 
 
-@settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=scripts)
 def test_closing_at_any_moment_gives_everything_its_last_word(script, world) -> None:
     it = world(POLICIES[0])
@@ -574,7 +587,7 @@ def test_closing_at_any_moment_gives_everything_its_last_word(script, world) -> 
         check(it.steps)
 
 
-@settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=scripts)
 def test_random_scripts_keep_the_invariants_and_come_to_rest(script, world) -> None:
     it = world(POLICIES[0])
@@ -698,6 +711,8 @@ DOCTORED: list[tuple[Callable[[Stream], None], str, Doctor]] = [
     (check_clauses_are_told_in_order, "another", lambda s: changed(s, ev.ReplySaid, clause=4)),
     (check_clauses_are_told_in_order, "text", lambda s: changed(s, ev.ReplySaid, text="another")),
     (check_it_ends_in_listening, "thinking", lambda s: after(s, len(s) - 1, ev.StateChanged("thinking"))),
+    (check_every_decision_can_be_told, "odd", lambda s: changed(s, ev.Trace, because="full moon")),
+    (check_every_decision_can_be_told, "facts", lambda s: changed(s, ev.Trace, facts={})),
     (check_it_ends_in_listening, "again", lambda s: after(s, 0, ev.StateChanged("hearing"))),
 ]
 

@@ -789,3 +789,25 @@ def test_the_end_of_a_long_turn_that_was_a_stop_word_is_not_answered(world) -> N
     it.quiet(0.6)
     assert it.all(ev.TurnDropped)[-1] == ev.TurnDropped(2, "stop word")
     assert it.all(ev.Forget) == [ev.Forget(1)]
+
+
+def test_signs_of_life_do_not_queue_up(world) -> None:
+    """The first one is not heard to its end yet when the next is due."""
+    it = thinking(world, replace(SURE, slow_after=ticks(1), still="Still at it.", still_after=ticks(1)))
+    it.quiet(3)
+    assert len(it.traces("silence")) > 2
+    assert [a.text for a in it.all(ev.ReplySaid)] == [it.policy.moment]
+
+
+@pytest.mark.parametrize(("more", "n"), [(0, 0), (1, 1), (9000, 1)])
+def test_an_exact_count_that_changes_nothing_is_not_told(more, n, world) -> None:
+    """A count beyond the end of the reply is its end, as before."""
+    it = talking(world)
+    it.finish()
+    assert it.all(ev.ReplyEnded)[0].ending == "completed"
+    it.feed(ev.Flushed(1, it.played[1] + more, exact=True))
+    assert it.all(ev.Amend) == []
+    it = talking(world)
+    it.feed(ev.Interrupt())
+    it.feed(ev.Flushed(1, it.played[1] + more, exact=True))
+    assert len(it.all(ev.Amend)) == n

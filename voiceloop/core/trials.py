@@ -105,6 +105,7 @@ def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
     trial = draft.trial or Trial(m.hearing.at, draft.rev)
     if trial.verdict is None:
         trial.verdict = Verdict(False, fact.reason)
+        m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, trial) | {"spoken_s": fact.spoken})
     _dismissed(m, draft, trial)
 
 
@@ -219,6 +220,8 @@ def no_more(m: Machines, verdict: Verdict) -> None:
             continue
         if trial.pending:
             trial.verdict = verdict
+            if not verdict.stop:
+                m.trace("ignored", verdict.because, turn=draft.turn, facts=_facts(m, trial))
         if trial.dismissed:
             _dismissed(m, draft, trial)
         else:
