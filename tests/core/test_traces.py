@@ -152,11 +152,22 @@ STOP = replace(P, barge_in="stop")
 SOON = replace(P, barge_in="finish_sentence")
 KEPT = replace(SURE, barge_in="finish_reply")
 
+def once_more(world):
+    it = world(replace(SURE, score=True))
+    it.speak(1.0)
+    it.quiet(0.1)
+    it.words("hello")
+    it.quiet(0.3)
+    it.feed(ev.Scored(it.run("score"), 0.8))
+    return it
+
+
 HOW = {
     ("started", "voice"): (question, BEGUN),
     ("started", "goes on"): (lambda w: went_on(w, "sound"), BEGUN),
     ("waiting", "words"): (lambda w: then_words(question(w), "hello"), WORDS),
     ("understood", "words"): (lambda w: went_on(w, "words", "hello"), WORDS),
+    ("waiting", "once more"): (once_more, ("score",)),
     ("waiting", "went on"): (lambda w: speaks(question(w)), ("pause_s",)),
     ("ended", "silence"): (lambda w: dropped(w, "hello", "words"), ENDED),
     ("ended", "cap"): (lambda w: speaks(w(replace(SURE, max_turn=ticks(2))), 2.2), ENDED),

@@ -103,8 +103,10 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
 def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
     """The voice was too short to be one, or the session ends."""
     trial = draft.trial or Trial(m.hearing.at, draft.rev)
-    if trial.verdict is None:
+    judged = trial.verdict is not None
+    if not trial.dismissed:
         trial.verdict = Verdict(False, fact.reason)
+    if not judged:
         m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, trial) | {"spoken_s": fact.spoken})
     _dismissed(m, draft, trial)
 
