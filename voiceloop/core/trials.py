@@ -103,7 +103,7 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
 def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
     """The voice was too short to be one, or the session ends."""
     trial = draft.trial or Trial(m.hearing.at, draft.rev)
-    if trial.verdict is None:
+    if not trial.dismissed:  # what it was taken for came to nothing
         trial.verdict = Verdict(False, fact.reason)
         m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, trial) | {"spoken_s": fact.spoken})
     _dismissed(m, draft, trial)
