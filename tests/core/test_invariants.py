@@ -478,7 +478,7 @@ def check_history(world) -> None:
         if isinstance(a, ev.ReplyEnded | ev.Amend):
             fates[a.reply] = a.heard
     said = [item for item in world.core.history.view() if item.role == "assistant"]
-    assert all(fates[item.reply] == item.text for item in said)
+    assert all(fates.get(item.reply, item.text) == item.text for item in said)
 
 
 def check_nobody_is_talked_over(stream: Stream) -> None:
@@ -487,12 +487,13 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
     No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one.
     """
     speaking, pending, answered, turns, reopened = False, set[int](), 0, dict[int, int](), set[int]()
+    ignored = set[int | None]()  # what is taken for nothing, be it only so far, holds no answer
     for action in actions_of(stream):
         match action:
             case ev.Answer(reply=reply, turn=turn):
                 turns[reply] = turn
             case ev.Decided(turn=turn):
-                pending.add(turn)
+                pending |= {turn} - ignored
             case ev.Heard(turn=turn) | ev.TurnDropped(turn=turn):
                 pending.discard(turn)
             case ev.ReplyStarted(reply=reply) if reply in turns:
@@ -503,10 +504,12 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
                 reopened.add(turn)
             case ev.SpeechStarted(continues=continues):
                 speaking = not continues
-            case ev.Trace(because="went on"):
+            case ev.Trace(because="went on", turn=turn):
                 speaking = True
+                ignored.discard(turn)
             case ev.Trace(what="ignored", turn=turn):
                 speaking = False
+                ignored.add(turn)
                 pending.discard(turn or 0)
             case ev.SpeechStopped() | ev.SpeechRejected() | ev.Trace(what="kept"):
                 speaking = False

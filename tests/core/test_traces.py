@@ -125,6 +125,13 @@ def unheard(world):
     return it
 
 
+def breaks_off(world):
+    """A noise over a reply, another one, and frames that stop."""
+    it = speaks(over(world, "", "none"), 0.08)
+    it.now += ticks(3)
+    return then_words(then(it, ev.Tick()), "hello")
+
+
 def silent(world, seconds: float, **policy: object):
     it = thinking(world, replace(SURE, **policy))
     it.quiet(seconds)
@@ -203,6 +210,7 @@ HOW = {
     ("dropped", "wait word"): (lambda w: quiet(over(w, "wait", "wait")), ()),
     ("dropped", "failed"): (lost, ()),
     ("dropped", "interrupted"): (lambda w: then_words(then(reopened(w, before="words"), ev.Interrupt()), "hello"), ()),
+    ("dropped", "too short"): (breaks_off, ()),
     ("dropped", "brief voice"): (unheard, ()),
     ("silence", "moment"): (lambda w: silent(w, 6), ()),
     ("silence", "still"): (lambda w: silent(w, 9, moment="", still="Still at it.", still_after=ticks(3)), ()),

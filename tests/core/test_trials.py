@@ -811,3 +811,22 @@ def test_an_exact_count_that_changes_nothing_is_not_told(more, n, world) -> None
     it.feed(ev.Interrupt())
     it.feed(ev.Flushed(1, it.played[1] + more, exact=True))
     assert len(it.all(ev.Amend)) == n
+
+
+def test_words_over_a_reply_that_is_heard_to_its_end_stand_behind_it(world) -> None:
+    """They stood before it, and the handler's next call did not know of the reply at all."""
+    it = talking(world, replace(SURE, barge_in="finish_reply"))
+    it.speak(0.6)
+    it.quiet(0.1)
+    it.words("and the queen")
+    it.quiet(0.6)
+    (first, so_far), (second, part), (third, said) = it.history()
+    assert (first, second, third) == ("user", "assistant", "user")
+    assert (so_far, said) == ("tell me a story", "and the queen")
+    assert part
+    assert part != STORY
+    assert STORY.startswith(part)
+    it.quiet(7)
+    assert it.history() == [("user", "tell me a story"), ("assistant", STORY), ("user", "and the queen")]
+    it.finish()
+    assert [role for role, _ in it.history()] == ["user", "assistant", "user", "assistant"]

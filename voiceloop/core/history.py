@@ -45,8 +45,13 @@ class History:
         self._trim()
 
     def assistant(self, reply: int, turn: int | None, heard: str, *, said: str, cut_at: int | None = None) -> None:
-        """What was heard of a reply. One that nobody heard keeps its place, for `amend`, and is not shown."""
-        self._items.append(Item("assistant", heard, turn, reply, said, cut_at))
+        """What was heard of a reply, so far or at its end; it keeps the place that it got first.
+
+        One that nobody heard keeps its place too, for `amend`, and is not shown.
+        """
+        item = Item("assistant", heard, turn, reply, said, cut_at)
+        known = next((i for i, other in enumerate(self._items) if other.reply == reply), len(self._items))
+        self._items[known : known + 1] = [item]
         self._trim()
 
     def amend(self, reply: int, heard: str, cut_at: int | None) -> None:

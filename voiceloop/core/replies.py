@@ -136,8 +136,8 @@ def finish(m: Machines, reply: Reply, ending: ev.Ending) -> None:
         m.out.append(ev.Gain(1.0))
     heard, said = m.floor.heard(reply), reply.ledger.said
     cut_at = reply.cut_at if ending == reply.fate else None
-    if reply.kind in ("answer", "say") and (heard or ending == "interrupted") and ending != "withdrawn":
-        m.history.assistant(reply.id, reply.turn, heard, said=said, cut_at=cut_at)
+    if (heard or ending == "interrupted") and ending != "withdrawn":
+        note(m, reply, cut_at)
     if reply.script.overlong:
         who = "session" if reply.turn is None else "handler"
         m.out.append(ev.Notice(who, "The reply was too long; the rest of it was dropped."))
@@ -145,6 +145,12 @@ def finish(m: Machines, reply: Reply, ending: ev.Ending) -> None:
         _explain(m, reply)
     m.out.append(ev.ReplyEnded(reply.id, reply.turn, ending, said, heard, cut_at))
     m.floor.end(reply)
+
+
+def note(m: Machines, reply: Reply, cut_at: int | None) -> None:
+    """What is heard of a reply is remembered, if it is a part of the conversation."""
+    if reply.kind in ("answer", "say"):
+        m.history.assistant(reply.id, reply.turn, m.floor.heard(reply), said=reply.ledger.said, cut_at=cut_at)
 
 
 def _explain(m: Machines, reply: Reply) -> None:

@@ -10,7 +10,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.endpointing import patience
 from voiceloop.core.hearing import Closed
 from voiceloop.core.machines import Machines
-from voiceloop.core.replies import ask, fill, finish, manner_of, public_answers, stop
+from voiceloop.core.replies import ask, fill, finish, manner_of, note, public_answers, stop
 from voiceloop.core.silence import Air, Sign
 from voiceloop.core.work import Draft
 
@@ -169,6 +169,8 @@ def understood(m: Machines, draft: Draft) -> None:
     """The words of a decided turn go on record."""
     text = draft.text or ""
     m.out.append(ev.Heard(draft.turn, draft.rev, text))
+    if (reply := m.floor.audible) and draft.turn not in reply.past:  # it began before these words, and goes on
+        note(m, reply, reply.cut_at)
     m.history.user(draft.turn, text)
     m.expect = ""
     m.silence.heard(draft.policy.reprompts)

@@ -103,10 +103,8 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
 def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
     """The voice was too short to be one, or the session ends."""
     trial = draft.trial or Trial(m.hearing.at, draft.rev)
-    judged = trial.verdict is not None
-    if not trial.dismissed:
+    if not trial.dismissed:  # what it was taken for came to nothing
         trial.verdict = Verdict(False, fact.reason)
-    if not judged:
         m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, trial) | {"spoken_s": fact.spoken})
     _dismissed(m, draft, trial)
 
@@ -115,7 +113,6 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
     """Words, or a score, became known."""
     if isinstance(event, ev.Scored):
         draft.score = event.p
-        m.trace("waiting", "once more", turn=draft.turn, score=event.p)
         return
     words = replace(event, text=event.text.strip())
     trial = draft.trial
@@ -176,9 +173,7 @@ def look(m: Machines) -> None:
         draft.costs.tries += 1
         run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
         m.out.append(
-            ev.Transcribe(
-                run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True, over=True
-            )
+            ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True)
         )
 
 

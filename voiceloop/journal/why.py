@@ -49,6 +49,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("dropped", "interrupted"): "dropped the turn: the program was told to be silent",
     ("ignored", "closed"): "took no notice of a voice: the session ended",
     ("dropped", "failed"): "dropped the turn: its words could not be found",
+    ("dropped", "too short"): "dropped the turn: what was said last was too short for speech",
     ("dropped", "brief voice"): "dropped the turn: its words were not known in time",
     ("dropped", "backchannel"): "dropped the turn: it was a sign of listening, as mm-hm or yeah",
     ("dropped", "stop word"): "dropped the turn: all it said was to stop",
