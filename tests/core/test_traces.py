@@ -159,6 +159,7 @@ STOP = replace(P, barge_in="stop")
 SOON = replace(P, barge_in="finish_sentence")
 KEPT = replace(SURE, barge_in="finish_reply")
 
+
 def once_more(world):
     it = world(replace(SURE, score=True))
     it.speak(1.0)
