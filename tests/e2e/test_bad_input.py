@@ -332,7 +332,7 @@ def test_nothing_is_lost_of_speech_longer_than_the_maximum(tmp_path: Path) -> No
     soundfile.write(tmp_path / "in.wav", np.concatenate([*pieces, silence(RATE)]), RATE)
     done = voiceloop(
         "run", "--json", "--handler", "echo", "--input", "in.wav",
-        home=tmp_path, env=environment(tmp_path, VOICELOOP_TURN_MAX_S="5"),
+        home=tmp_path, env=environment(tmp_path, VOICELOOP_TURN_MAX_S="5", VOICELOOP_TURN_WAIT_S="0.6"),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     stops = events(done.stdout, "SpeechStopped")
