@@ -232,3 +232,17 @@ def test_what_is_known_may_end_the_turn_now() -> None:
     it.be_patient(1, wait=0, ready=True)
     assert it.level_db == -60.0
     assert Hearing(P).level_db < -60.0
+
+
+def test_nothing_is_lost_where_a_segment_is_cut_before_its_last_pause() -> None:
+    """The quietest place may lie before the last pause: what stood between them used to belong to no segment."""
+    it = Hearing(Policy(max_turn=ticks(3)))
+    level(it, 2.0, -20.0)
+    level(it, 0.1, -50.0)
+    level(it, 0.3, -20.0)
+    level(it, 0.3, -40.0, p=0.0)
+    facts = level(it, 0.5, -20.0)
+    closed, opened = (next(f for f in facts if isinstance(f, kind)) for kind in (Closed, Opened))
+    assert closed.cause == "cap"
+    assert (opened.start, opened.continues) == (closed.end, True)
+    assert closed.end < ticks(2.2)

@@ -312,7 +312,9 @@ class Hearing:
             segment.rev += 1
             segment.fresh = True
         if self.at - segment.start >= segment.policy.max_turn:
-            facts.append(self._close(segment, self._quiet_place(segment), "cap"))
+            end = self._quiet_place(segment)
+            self._gate.since = min(self._gate.since, end - 1)  # all that is behind the cut belongs to the next segment
+            facts.append(self._close(segment, end, "cap"))
         elif self._is_behind(segment):
             facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame.level_db))
         elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
