@@ -830,3 +830,14 @@ def test_words_over_a_reply_that_is_heard_to_its_end_stand_behind_it(world) -> N
     assert it.history() == [("user", "tell me a story"), ("assistant", STORY), ("user", "and the queen")]
     it.finish()
     assert [role for role, _ in it.history()] == ["user", "assistant", "user", "assistant"]
+
+
+def test_the_recognizer_is_told_that_a_voice_is_over_a_reply(world, only) -> None:
+    """It weighs the likeliest phrases then, in a look as in the words of all of it; elsewhere it does not."""
+    it = world()
+    out = it.ask(seconds=4) + it.speak(0.4) + it.quiet(0.1)
+    assert [(order.probe, order.over) for order in only(out, ev.Transcribe)] == [
+        (False, False),
+        (True, True),
+        (False, True),
+    ]

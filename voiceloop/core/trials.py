@@ -113,6 +113,7 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
     """Words, or a score, became known."""
     if isinstance(event, ev.Scored):
         draft.score = event.p
+        m.trace("waiting", "once more", turn=draft.turn, score=event.p)
         return
     words = replace(event, text=event.text.strip())
     trial = draft.trial
@@ -173,7 +174,9 @@ def look(m: Machines) -> None:
         draft.costs.tries += 1
         run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
         m.out.append(
-            ev.Transcribe(run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True)
+            ev.Transcribe(
+                run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True, over=True
+            )
         )
 
 
