@@ -73,7 +73,7 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
     sense = sense if words is not None else "none"
     over = more.get("over", False)
     ended, held, lost = more.get("ended", over), more.get("held", True), more.get("lost", False)
-    return Glimpse(words, sense, None, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost)
+    return Glimpse(words, sense, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from voiceloop import lexicons
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.core.choosing import BRIEF
-from voiceloop.core.events import Transcribe, Transcribed
+from voiceloop.core.events import Score, Scored, Transcribe, Transcribed
 from voiceloop.ports import Transcriber, Transcript
-from voiceloop.session.judgement import Language, doubted, judged
+from voiceloop.session.judgement import Language, confirmed, doubted, joined, judged
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.testing import FakeHandler, FakeTranscriber
 
@@ -131,3 +132,48 @@ async def test_a_recognizer_that_can_choose_is_asked_what_a_brief_voice_is() -> 
     assert await kind(Choosy("Mm-hmm."), over=False) == "words"
     assert await kind(Choosy("Mm-hmm."), over=True, seconds=1.5) == "words"
     assert await kind(FakeTranscriber(["Well."], delay_s=0), over=True) == "words"
+
+
+LIGHTS = Transcript("Turn on the lights.", "en", -0.1, 0.8, 0.05)
+
+
+def test_two_transcripts_that_agree_say_more_than_two_that_do_not() -> None:
+    first = told(LIGHTS)
+    agreed = confirmed(ENGLISH, first, LIGHTS)
+    for other in (replace(LIGHTS, text="Turn on the."), replace(LIGHTS, p_stop=0.1), replace(LIGHTS, logprob=-0.9)):
+        assert confirmed(ENGLISH, first, other) < agreed
+
+
+def test_without_doubts_there_is_nothing_to_confirm() -> None:
+    first = told(LIGHTS)
+    assert confirmed(ENGLISH, first, Transcript("Turn on the lights.")) == first.finished
+    assert confirmed(Language(), first, LIGHTS) == first.finished
+    assert confirmed(ENGLISH, Transcribed(0, ""), LIGHTS) == 0.5
+
+
+def test_a_model_alone_or_with_the_words() -> None:
+    assert joined(Transcribed(0, ""), 0.3) == 0.3
+    assert joined(told(LIGHTS), 0.1) < joined(told(LIGHTS), 0.9)
+
+
+class Scripted(FakeTranscriber):
+    """Gives whole transcripts in order."""
+
+    def __init__(self, *said: Transcript) -> None:
+        super().__init__()
+        self.said = list(said)
+
+    async def transcribe(self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None) -> Transcript:
+        return self.said.pop(0)
+
+
+@pytest.mark.asyncio
+async def test_a_turn_is_confirmed_by_its_own_words() -> None:
+    """The words of another turn came in between."""
+    told_so: list[object] = []
+    engine = Scripted(LIGHTS, replace(LIGHTS, text="And the"), LIGHTS)
+    mind = Mind(engine, FakeHandler(), told_so.append, session="s", deadlines=Deadlines(), language=ENGLISH)
+    await mind.transcribe(order(), voice(1.5))
+    await mind.transcribe(replace(order(), turn=2), voice(1.5))
+    await mind.score(Score(run=9, turn=1, rev=1, start=0, end=RATE), voice(1.5), None)
+    assert told_so[-1] == Scored(9, round(confirmed(ENGLISH, told(LIGHTS), LIGHTS), 3))

@@ -25,7 +25,7 @@ _BRIEF = ticks(0.6)
 class Glimpse:
     """What is known of a voice over a reply.
 
-    words, sense, logprob: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
+    words, sense: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
     spoken: voiced ticks. age: ticks since it began. ended: it is silent now. over: so it is, and the words are those of
     all of it.
     held: a reply waits for the verdict. lost: its words will not be known.
@@ -33,7 +33,6 @@ class Glimpse:
 
     words: int | None
     sense: Sense
-    logprob: float | None
     known: int
     spoken: int
     age: int

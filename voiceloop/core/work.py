@@ -100,7 +100,6 @@ class Trial:
         return Glimpse(
             words=len(known.text.split()) if known else None,
             sense=known.sense if known else "none",
-            logprob=known.logprob if known else None,
             spoken=self.spoken,
             age=at - self.since,
             known=self.known.spoken - self.before if self.known else 0,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence, Sized
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from voiceloop.core.audio import RATE, Pcm, split
 from voiceloop.core.events import Answer, HandlerState, ReplyText, Score, Scored, Transcribe, Transcribed
@@ -21,7 +21,7 @@ _SECOND = 8 * RATE
 """Samples that are listened to once more: the end of the turn."""
 
 _REMEMBERED = 16
-"""Turns of which it is known whether they are sure; handlers of older ones have long ended."""
+"""Turns of which the words, and whether they are sure, are kept; handlers of older ones have long ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Mind:
         self._language = language
         self._settled: dict[int, list[str]] = {}
         self._sure: dict[int, asyncio.Event] = {}
-        self._understood = Transcribed(0, "")
+        self._understood: dict[int, Transcribed] = {}
 
     async def transcribe(self, order: Transcribe, pcm: Pcm) -> None:
         """Feeds the words of a segment. pcm: [order.context, order.end)."""
@@ -62,7 +62,8 @@ class Mind:
             text, last, odds = await self._heard(order, pcm)
         found = judged(self._language, order, text, last, pcm, odds)
         if not order.probe:
-            self._understood = found
+            self._understood[order.turn] = found
+            _forget(self._understood)
         self._feed(found)
 
     async def score(self, order: Score, pcm: Pcm, model: EndOfTurn | None) -> None:
@@ -70,7 +71,7 @@ class Mind:
 
         model: says it; None: the words are looked for once more. pcm: [order.start, order.end).
         """
-        pcm, first = pcm[-_SECOND:], self._understood
+        pcm, first = pcm[-_SECOND:], self._understood.get(order.turn, Transcribed(0, ""))
         async with deadline(self._deadlines.stt_s, "stt", "The end-of-turn model"):
             if model is not None:
                 p = joined(first, await model.score(pcm))
@@ -95,8 +96,7 @@ class Mind:
     def be_sure(self, turn: int) -> None:
         """The turn cannot be reopened any more; handlers that wait for that go on."""
         self._sure.setdefault(turn, asyncio.Event()).set()
-        for old in list(self._sure)[:-_REMEMBERED]:
-            del self._sure[old]
+        _forget(self._sure)
 
     async def _heard(self, order: Transcribe, pcm: Pcm) -> tuple[str, Transcript, tuple[float, ...]]:
         """All words, the transcript of the last piece, and the odds of phrases if there is doubt and a `Chooser`."""
@@ -183,6 +183,12 @@ async def timed(stream: AsyncGenerator[T, None], seconds: float, stage: Stage, w
             elif clock() >= since + seconds:  # it never waited, so that no timer had a chance
                 raise _late(seconds, stage, who)
             await asyncio.sleep(0)  # a stream that never waits must not starve the loop
+
+
+def _forget(turns: dict[int, Any]) -> None:
+    """All but the newest `_REMEMBERED`."""
+    for old in list(turns)[:-_REMEMBERED]:
+        del turns[old]
 
 
 def _late(seconds: float, stage: Stage, who: str) -> ProviderTimeout:
