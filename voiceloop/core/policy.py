@@ -110,7 +110,7 @@ _PRESETS = {
         late=ticks(1),
     ),
     "patient": Policy(
-        wait=ticks(1), waits=_waits((0.1, 2.2), (0.3, 1.8), (0.5, 1.3), (0.65, 0.95), (0.85, 0.7)), late=ticks(1.5)
+        wait=ticks(1), waits=_waits((0.1, 2.2), (0.3, 1.8), (0.5, 1.4), (0.65, 1.15), (0.85, 0.8)), late=ticks(1.5)
     ),
 }
 
