@@ -190,6 +190,7 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
         reprompt=phrases.reprompt,
         sorry_stt=phrases.sorry_stt,
         sorry_handler=phrases.sorry_handler,
+        back=phrases.back,
     )
     # A silence of the user's own choice is that, whatever the words are.
     return replace(policy, wait=ticks(turn.wait_s), waits=(), late=0) if turn.wait_s else policy

@@ -145,6 +145,7 @@ class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
     reprompt: Phrase = "Are you still there?"
     sorry_stt: Phrase = "Sorry, I could not make out what you said."
     sorry_handler: Phrase = "Sorry, something went wrong with my answer."
+    back: Phrase = "\N{BELL}"
 
 
 class JournalSection(Struct, frozen=True, forbid_unknown_fields=True):

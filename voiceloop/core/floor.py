@@ -83,6 +83,7 @@ class Reply:
     """One reply. public: its turn is decided (or it has none), so that it may be heard and will get a terminal event.
 
     past: turns that had ended, but were not understood yet, when it took the floor. fate: how it ends if it is stopped.
+    away: it was held because there was no device.
     """
 
     id: int
@@ -97,6 +98,7 @@ class Reply:
     past: frozenset[int] = frozenset()
     wishes: Wishes = field(default_factory=Wishes)
     fate: Ending = "interrupted"
+    away: bool = False
 
     @property
     def ledger(self) -> Ledger:
@@ -111,7 +113,7 @@ class Reply:
     @property
     def low(self) -> bool:
         """Whether it is played at a lower volume meanwhile, instead of being held."""
-        return self.state == "paused" and self.policy.duck > 0
+        return self.state == "paused" and self.policy.duck > 0 and not self.away
 
     @property
     def begun(self) -> int:
