@@ -33,8 +33,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from voiceloop.core import events as ev
 from voiceloop.core import away, replies, rules, trials
+from voiceloop.core import events as ev
 from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.history import History
 from voiceloop.core.judging import Verdict
