@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.test_trials import SURE, talking
+from tests.core import test_trials
+from tests.core.test_trials import talking
 from voiceloop.core import events as ev
 from voiceloop.core.audio import ticks
 from voiceloop.core.policy import Policy
 from voiceloop.core.silence import CHIME
 
 LOST, BACK = ev.PortLost("The cable is out."), ev.PortBack("USB Audio")
+SURE = replace(test_trials.SURE, back="")
 TELLING = replace(SURE, back=CHIME)
 
 

@@ -30,11 +30,11 @@ def find(m: Machines, event: ev.PortBack) -> None:
 def hold(m: Machines) -> None:
     """A reply that nobody can hear is held, until the device is back and nobody speaks over it."""
     reply = m.floor.audible
-    if m.watch.lost is None or reply is None or reply.away:
+    if m.watch.lost is None or reply is None or reply.state == "away":
         return
     if reply.low:
         m.out.append(ev.Gain(1.0))
     if reply.low or reply.state == "playing":
         m.out.append(ev.Hold(reply.id))
         m.trace("paused", "device lost", reply=reply.id, heard=reply.played)
-    reply.state, reply.away = "paused", True
+    reply.state = "away"

@@ -83,7 +83,7 @@ class Reply:
     """One reply. public: its turn is decided (or it has none), so that it may be heard and will get a terminal event.
 
     past: turns that had ended, but were not understood yet, when it took the floor. fate: how it ends if it is stopped.
-    away: it was held because there was no device.
+    away: it is held because there was no device.
     """
 
     id: int
@@ -93,12 +93,11 @@ class Reply:
     public: bool
     script: Script
     failed: bool = False
-    state: Literal["waiting", "playing", "paused", "hushed"] = "waiting"
+    state: Literal["waiting", "playing", "paused", "away", "hushed"] = "waiting"
     played: int = 0
     past: frozenset[int] = frozenset()
     wishes: Wishes = field(default_factory=Wishes)
     fate: Ending = "interrupted"
-    away: bool = False
 
     @property
     def ledger(self) -> Ledger:
@@ -108,12 +107,12 @@ class Reply:
     @property
     def audible(self) -> bool:
         """Whether it has the floor."""
-        return self.state in ("playing", "paused")
+        return self.state in ("playing", "paused", "away")
 
     @property
     def low(self) -> bool:
         """Whether it is played at a lower volume meanwhile, instead of being held."""
-        return self.state == "paused" and self.policy.duck > 0 and not self.away
+        return self.state == "paused" and self.policy.duck > 0
 
     @property
     def begun(self) -> int:

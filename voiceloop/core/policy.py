@@ -92,7 +92,7 @@ class Policy:
     end_after: int = 0
     sorry_stt: str = "Sorry, I could not make out what you said."
     sorry_handler: str = "Sorry, something went wrong with my answer."
-    back: str = ""
+    back: str = "\N{BELL}"
 
     def reaches(self, stage: RunAhead) -> bool:
         """Whether work may run ahead as far as `stage`."""

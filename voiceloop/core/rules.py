@@ -161,7 +161,7 @@ def state(m: Machines) -> ev.State:
     if m.has_floor:
         return "hearing"
     if reply and reply.ledger.total:
-        return "paused" if reply.state == "paused" else "speaking"
+        return "speaking" if reply.state == "playing" else "paused"
     return "thinking" if reply or waiting(m) else "listening"
 
 
