@@ -219,14 +219,15 @@ def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) 
 
 def audio_port(config: Config) -> AudioPort:
     """The configured devices, opened again when they are lost. Nothing is opened yet."""
-    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
+    from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
     from voiceloop.adapters.audio.supervised import Care, SupervisedPort
 
     audio = config.audio
+    settings = Settings(primer_s=audio.primer_s, sleeps_after_s=audio.sleeps_after_s)
     care = Care(wait=audio.wait, fallback=audio.fallback, follow=audio.follow_default, dead_s=audio.dead_s)
 
     def make(ear: Wish, mouth: Wish, playback: Playback | None) -> SoundDevicePort:
-        return SoundDevicePort(ear, mouth, resampler, playback=playback)
+        return SoundDevicePort(ear, mouth, resampler, settings, playback=playback)
 
     return SupervisedPort(make, _device(audio.input), _device(audio.output), care)
 

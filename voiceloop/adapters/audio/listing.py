@@ -22,6 +22,7 @@ from voiceloop.errors import DeviceError
 
 EVERY_S = 3.0
 _PATIENCE_S = 10.0
+_CODE = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); import {__name__} as m; m.main()"
 
 Look = Callable[[], Sequence[DeviceInfo] | None]
 
@@ -30,7 +31,7 @@ def look() -> Sequence[DeviceInfo] | None:
     """What there is now, rates not tried; None if nobody can tell. Blocks."""
     with suppress(OSError, subprocess.SubprocessError, ValueError, TypeError):
         done = subprocess.run(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE_S, check=True,
         )  # fmt: skip
         rows: list[dict[str, Any]] = json.loads(done.stdout)
@@ -77,7 +78,3 @@ def main() -> None:
     with suppress(DeviceError), portaudio.library() as sd:
         rows = portaudio.devices(sd)
     print(json.dumps([asdict(row) for row in rows]))
-
-
-if __name__ == "__main__":
-    main()

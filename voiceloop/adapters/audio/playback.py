@@ -22,6 +22,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.audio.primer import Primer
 from voiceloop.adapters.audio.timeline import Timeline
 from voiceloop.core.audio import Pcm, fade, silence
 from voiceloop.ports import Progress
@@ -40,13 +41,14 @@ class Playback:
     the line. A held reply keeps those behind it waiting. All methods but `pull` belong to the event loop's thread.
     """
 
-    def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0) -> None:
+    def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0, primer: Primer | None = None) -> None:
         self.rate = rate
         self._lock = Lock()
         self._tracks: dict[int, _Track] = {}
         self._line: deque[_Track] = deque()
         self._sounding: _Track | None = None
         self._timeline = Timeline()
+        self._primer = primer or Primer(rate, 0.0, 0.0)
         self._fader = _Fader(round(rate * FADE_S))
         self._room = _Room(high=round(rate * high_s), low=round(rate * low_s))
 
@@ -217,6 +219,11 @@ class Playback:
             at = tail.size
         self._sounding = None
         while at < n and line and not line[0].held:
+            whisper = self._primer.wake(n - at)
+            if whisper.size:
+                parts.append(whisper)
+                at += whisper.size
+                continue
             track = line[0]
             piece = track.take(n - at)
             self._timeline.add(at, track.reply, track.handed - piece.size, piece)
@@ -228,6 +235,8 @@ class Playback:
             if not track.pieces:
                 line.popleft()
         self._timeline.quiet = not parts
+        if not parts:
+            self._primer.rest(n)
         self._timeline.end += n
         return parts
 

@@ -23,6 +23,7 @@ from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo as DeviceInfo
 from voiceloop.adapters.audio.portaudio import Library, Stream, Wish, device_error
 from voiceloop.adapters.audio.portaudio import list_devices as list_devices
+from voiceloop.adapters.audio.primer import Primer
 from voiceloop.adapters.audio.taps import Framer, Tap
 from voiceloop.errors import DeviceError
 from voiceloop.ports import Capture, Resampler
@@ -60,14 +61,16 @@ class Settings:
     half a core and drops blocks (shared/ENGINES.md). latency_s: what is asked of PortAudio, 0.06 to 0.1; more for
     machines that stutter. lost_s: a device that gives no block for so long is lost; it is noticed up to WATCH_S later.
     first_s: the same for its first block, as Bluetooth takes its time. open_s: how long opening may take. two_streams:
-    host APIs whose devices get no duplex stream.
+    host APIs whose devices get no duplex stream. primer_s, sleeps_after_s: as in `Primer`.
     """
 
     rates: Sequence[int] = RATES
     block_s: float = 0.02
     latency_s: float = 0.06
     lost_s: float = 1.5
-    first_s: float = 4.0
+    first_s: float = 2.5
+    primer_s: float = 0.0
+    sleeps_after_s: float = 0.0
     open_s: float = 10.0
     two_streams: frozenset[str] = TWO_STREAMS
 
@@ -151,7 +154,9 @@ class SoundDevicePort(Outlet):
             async with asyncio.timeout(self._settings.open_s):
                 opened = await self._desk.call(self._take)
                 if not self._playback.rate:
-                    self._playback = Playback(opened.out_rate)
+                    wanted = self._settings
+                    primer = Primer(opened.out_rate, wanted.primer_s, wanted.sleeps_after_s)
+                    self._playback = Playback(opened.out_rate, primer=primer)
                 same = opened.out_rate == self._playback.rate
                 source = self._playback if same else Rated(self._playback, opened.out_rate, self._resampler)
                 self._tap.connect(source, opened.out_delay_s, lambda: loop.call_soon_threadsafe(self._look))

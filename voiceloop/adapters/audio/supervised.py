@@ -139,11 +139,15 @@ class SupervisedPort(Outlet):
 
     async def frames(self) -> AsyncGenerator[Capture | ev.PortLost | ev.PortBack | ev.Notice, None]:
         """Frames from now on until `close`, and what becomes of the devices. Raises nothing of its own."""
+        away = False
         while (device := self._device) is not None and not self._closed:
             lost = ""
             try:
                 async with aclosing(device.frames()) as frames:
                     async for capture in frames:
+                        if away:  # a device that can be opened, and gives nothing, is not back
+                            away = False
+                            yield ev.PortBack(_label(device.devices))
                         if notice := self._examine(capture):
                             yield notice
                         yield capture
@@ -157,9 +161,10 @@ class SupervisedPort(Outlet):
             await self._let_go()
             now = None if lost else await self._reopened()
             if now is None:
-                yield ev.PortLost(lost or "The sound device cannot be opened again.")
-                if (now := await self._recover()) is not None:
-                    yield ev.PortBack(_label(now.devices))
+                if not away:
+                    away = True
+                    yield ev.PortLost(lost or "The sound device cannot be opened again.")
+                await self._recover()
             elif _names(before) != _names(now.devices):
                 yield ev.Notice("audio", f"Sound now goes through {_label(now.devices)}.")
 
@@ -223,13 +228,12 @@ class SupervisedPort(Outlet):
             await self._pause(pause_s)
         return None
 
-    async def _recover(self) -> Device | None:
+    async def _recover(self) -> None:
         """Attempts until one succeeds, or the port is closed."""
-        pause_s, device = FIRST_S, None
-        while not self._closed and (device := await self._tried()) is None:
+        pause_s = FIRST_S
+        while not self._closed and await self._tried() is None:
             await self._pause(pause_s)
             pause_s = min(2 * pause_s, MOST_S)
-        return device
 
     async def _pause(self, pause_s: float) -> None:
         """Less if there is a reason to try at once."""
