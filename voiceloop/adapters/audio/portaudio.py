@@ -259,7 +259,7 @@ def acquire() -> Library:
         if _users.n and time.monotonic() < _users.renewal:
             raise DeviceError("The list of sound devices is being read anew: try again in a moment.")
         if _users.n == 0:
-            _users.unmute = _mute()
+            _users.renewal, _users.unmute = 0.0, _mute()
         try:
             sd = _load(refresh=_users.n == 0)
         except BaseException:

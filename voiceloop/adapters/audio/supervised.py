@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from voiceloop.adapters.audio import portaudio
-from voiceloop.adapters.audio.listing import Look, Lookout, look
+from voiceloop.adapters.audio.listing import Lookout
 from voiceloop.adapters.audio.outlet import Outlet
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo, Kind, Wish
@@ -89,7 +89,7 @@ class SupervisedPort(Outlet):
         output_device: str | int | None,
         care: Care | None = None,
         *,
-        look: Look = look,
+        lookout: Callable[[Callable[[Sequence[DeviceInfo]], None]], Lookout] = Lookout,
     ) -> None:
         super().__init__(Playback(0))
         care = care or Care()
@@ -102,7 +102,7 @@ class SupervisedPort(Outlet):
         self._hanging: Device | None = None
         self._xruns = (0, 0)
         self._vitals = Vitals(care.dead_s)
-        self._lookout = Lookout(self._seen, look)
+        self._lookout = lookout(self._seen)
         self._wake = asyncio.Event()
         self._again = False
         self._closed = False
@@ -233,7 +233,7 @@ class SupervisedPort(Outlet):
         pause_s = FIRST_S
         while not self._closed and await self._tried() is None:
             await self._pause(pause_s)
-            pause_s = min(2 * pause_s, MOST_S)
+            pause_s = FIRST_S if self._wake.is_set() else min(2 * pause_s, MOST_S)
 
     async def _pause(self, pause_s: float) -> None:
         """Less if there is a reason to try at once."""
