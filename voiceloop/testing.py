@@ -14,6 +14,7 @@ from os import PathLike
 
 import numpy as np
 
+from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, level_db, silence
 from voiceloop.errors import DeviceError
 from voiceloop.journal.replay import Comparison
@@ -217,13 +218,15 @@ class FakePort:
 
     Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
     factor.
-    `lost_after`: the device is lost after so many frames. `played`: samples of each reply.
+    `lost_after`: the device is lost for good after so many frames. `away`: it is lost after so many frames, for so many
+    seconds. `played`: samples of each reply.
     """
 
     mic: Pcm
     out_rate: int = 24_000
     echo: float = 0.0
     lost_after: int | None = None
+    away: Mapping[int, float] = field(default_factory=lambda: dict[int, float]())
     ends: bool = True
     stepped: bool = False
     out: list[Pcm] = field(default_factory=lambda: list[Pcm]())
@@ -252,7 +255,7 @@ class FakePort:
         """Counts."""
         self.opened += 1
 
-    async def frames(self) -> AsyncGenerator[Capture, None]:
+    async def frames(self) -> AsyncGenerator[Capture | ev.PortLost | ev.PortBack, None]:
         """A frame every 20 ms."""
         loop = asyncio.get_running_loop()
         start, n = loop.time(), 0
@@ -260,6 +263,11 @@ class FakePort:
             n += 1
             if self.lost_after is not None and n > self.lost_after:
                 raise DeviceError("The sound device was lost.")
+            if (away_s := self.away.get(n)) is not None:
+                yield ev.PortLost("The sound device was lost.")
+                await asyncio.sleep(away_s)
+                start += away_s
+                yield ev.PortBack("fake")
             if not self.stepped:
                 await asyncio.sleep(start + n * FRAME / RATE - loop.time())
             ref = self._play(self.out_rate * FRAME // RATE)

@@ -18,12 +18,12 @@ def lose(m: Machines, event: ev.PortLost) -> None:
 
 
 def find(m: Machines, event: ev.PortBack) -> None:
-    """All goes on; where no reply does, a sign says so."""
+    """All goes on; where no reply is heard then, a sign says so."""
     if m.watch.lost is None:
         return
     m.out.append(ev.DeviceBack(event.device, m.now - m.watch.lost))
     m.watch.lost, m.watch.frame = None, m.now
-    if m.floor.audible is None:
+    if m.floor.audible is None and m.floor.to_release(answers=True) is None:
         fill(m, m.policy.back)
 
 
