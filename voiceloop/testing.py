@@ -202,8 +202,9 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Speaker:
-    """What waits to be played, what is held or flushed, and what there is to tell of it."""
+    """What waits to be played, is held or flushed, and what there is to tell of it. at: how far the microphone is."""
 
+    at: int = 0
     queue: deque[_Queued] = field(default_factory=lambda: deque[_Queued]())
     held: bool = False
     flushed: set[int] = field(default_factory=lambda: set[int]())
@@ -233,7 +234,6 @@ class FakePort:
     played: dict[int, int] = field(default_factory=lambda: dict[int, int]())
     opened: int = 0
     closed: int = 0
-    _at: int = 0
     _speaker: _Speaker = field(default_factory=_Speaker)
 
     @property
@@ -249,7 +249,7 @@ class FakePort:
     @property
     def exhausted(self) -> bool:
         """True after the last sample of `mic`."""
-        return self.ends and self._at >= self.mic.size
+        return self.ends and self._speaker.at >= self.mic.size
 
     async def open(self) -> None:
         """Counts."""
@@ -271,9 +271,9 @@ class FakePort:
             if not self.stepped:
                 await asyncio.sleep(start + n * FRAME / RATE - loop.time())
             ref = self._play(self.out_rate * FRAME // RATE)
-            frame = self.mic[self._at : self._at + FRAME]
+            frame = self.mic[self._speaker.at : self._speaker.at + FRAME]
             frame = np.concatenate((frame, silence(FRAME - frame.size)))
-            self._at += FRAME
+            self._speaker.at += FRAME
             heard = np.clip(frame + ref * self.echo, -32768, 32767).astype(np.int16)
             news, self._speaker.news = tuple(self._speaker.news), []
             yield Capture(heard, ref if self.echo else None, news)

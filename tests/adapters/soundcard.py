@@ -7,12 +7,16 @@ Nothing runs in a thread, so that all of it may run on virtual time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
+from voiceloop.adapters.audio import portaudio
+from voiceloop.adapters.audio.listing import EVERY_S
+from voiceloop.adapters.audio.portaudio import DeviceInfo
 from voiceloop.core.audio import Pcm, silence
 
 T = TypeVar("T")
@@ -159,6 +163,39 @@ class SoundCards:
     def heard(self) -> Pcm:
         """All that was played, of all cards, as it is."""
         return np.concatenate([silence(0), *(pcm for _, _, pcm in self.played)])
+
+
+class Watcher:
+    """A `Lookout` on virtual time. blind: nobody can tell it what there is."""
+
+    blind = False
+
+    def __init__(self, seen: Callable[[Sequence[DeviceInfo] | None], None]) -> None:
+        self.seen = seen
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def on(self) -> bool:
+        return self._timer is not None
+
+    def want(self, on: bool) -> None:
+        if self._timer is not None and not on:
+            self._timer.cancel()
+            self._timer = None
+        elif self._timer is None and on:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(EVERY_S + 0.1, self._look)
+
+    def _look(self) -> None:
+        """What another process would see now."""
+        self._wait()
+        cards = sys.modules["sounddevice"]
+        frozen, cards.listed = cards.listed, list(cards.cards)  # type: ignore[attr-defined]
+        table = portaudio.devices(cards)  # type: ignore[arg-type]
+        cards.listed = frozen  # type: ignore[attr-defined]
+        self.seen(None if self.blind else table)
 
 
 class Stream:

@@ -175,12 +175,13 @@ MIC = DeviceInfo(0, "Mic", "ALSA", 1, 0, 48_000)
 
 
 async def test_a_lookout_tells_what_it_sees_on_the_loop(quick: None) -> None:
-    seen: asyncio.Queue[Sequence[DeviceInfo]] = asyncio.Queue()
+    seen: asyncio.Queue[Sequence[DeviceInfo] | None] = asyncio.Queue()
     tables: list[list[DeviceInfo] | None] = [None, [], [MIC]]
     lookout = Lookout(seen.put_nowait, lambda: tables.pop(0) if len(tables) > 1 else tables[0])
     lookout.want(True)
     lookout.want(True)
-    assert await seen.get() == [], "nothing is told when nobody can tell"
+    assert await seen.get() is None, "nobody can tell"
+    assert await seen.get() == []
     assert await seen.get() == [MIC]
     lookout.want(False)
     lookout.want(False)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.adapters.soundcard import Card, InlineDesk, SoundCards
+from tests.adapters.soundcard import Card, InlineDesk, SoundCards, Watcher
 from tests.session.test_session import Numbers, Talk, sound
 from tests.talk import parts
 from voiceloop.adapters.audio.sounddevice import SoundDevicePort
@@ -118,7 +118,7 @@ def supervised() -> SupervisedPort:
     def make(ear, mouth, playback) -> SoundDevicePort:
         return SoundDevicePort(ear, mouth, StreamResampler, playback=playback, desk=InlineDesk())  # type: ignore[arg-type]
 
-    return SupervisedPort(make, "Mic", "Boxes", Care(dead_s=0.0))
+    return SupervisedPort(make, "Mic", "Boxes", Care(dead_s=0.0), lookout=Watcher)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("which", ["Mic", "Boxes"])

@@ -1,7 +1,7 @@
 """The devices as another process sees them: PortAudio's own list is frozen while any stream of this process is open.
 
-Such a look costs 0.07 s of CPU and takes 0.09 s (x86_64, 2 cores, ALSA with PulseAudio): 2.5 % of a core at one each
-3 s, so that it is done only while something is waited for.
+Such a look costs 0.07 s of CPU and takes 0.09 s (x86_64, 2 cores, ALSA with PulseAudio): 3.5 % of a core at one each
+2 s, so that it is done only while something is waited for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.audio.portaudio import DeviceInfo
 from voiceloop.errors import DeviceError
 
-EVERY_S = 3.0
+EVERY_S = 2.0
 _PATIENCE_S = 10.0
 _CODE = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); import {__name__} as m; m.main()"
 
@@ -42,10 +42,10 @@ def look() -> Sequence[DeviceInfo] | None:
 class Lookout:
     """Looks every few seconds, while it is wanted, on a thread of its own.
 
-    seen: called on the loop with what there is.
+    seen: called on the loop with what there is, or None if nobody can tell.
     """
 
-    def __init__(self, seen: Callable[[Sequence[DeviceInfo]], None], look: Look = look) -> None:
+    def __init__(self, seen: Callable[[Sequence[DeviceInfo] | None], None], look: Look = look) -> None:
         self._seen = seen
         self._look = look
         self._end: threading.Event | None = None
@@ -63,11 +63,11 @@ class Lookout:
     def _work(self, end: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         while not end.wait(EVERY_S):
             table = self._look()
-            if table is not None and not end.is_set():
+            if not end.is_set():
                 with suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(self._tell, end, table)
 
-    def _tell(self, end: threading.Event, table: Sequence[DeviceInfo]) -> None:
+    def _tell(self, end: threading.Event, table: Sequence[DeviceInfo] | None) -> None:
         if not end.is_set():
             self._seen(table)
 

@@ -260,8 +260,9 @@ def acquire() -> Library:
             raise DeviceError("The list of sound devices is being read anew: try again in a moment.")
         if _users.n == 0:
             _users.renewal, _users.unmute = 0.0, _mute()
+        refresh, _users.right = _users.n == 0 and not _users.right, False
         try:
-            sd = _load(refresh=_users.n == 0)
+            sd = _load(refresh=refresh)
         except BaseException:
             if _users.n == 0:
                 _users.unmute()
@@ -281,6 +282,16 @@ def release() -> None:
 def in_use() -> bool:
     """Whether somebody has acquired it, so that its list of devices is frozen."""
     return _users.n > 0
+
+
+def is_listed(table: Sequence[DeviceInfo]) -> bool:
+    """Whether PortAudio's list, whenever it was read, is still right; then the next user does not read it anew."""
+    with _users.lock:
+        sd = cast("Library | None", sys.modules.get("sounddevice"))
+        if sd is not None:
+            with suppress(sd.PortAudioError):  # it could not be initialised the last time: there is no list
+                _users.right = devices(sd) == [replace(device, rates=()) for device in table]
+        return _users.right
 
 
 def on_renewal(let_go: Callable[[], None], loop: asyncio.AbstractEventLoop | None) -> None:
@@ -318,6 +329,7 @@ class _Users:
         self.unmute: Callable[[], None] = lambda: None
         self.null: int | None = None
         self.renewal = 0.0
+        self.right = False
         self.asked: dict[Callable[[], None], asyncio.AbstractEventLoop] = {}
 
 
