@@ -1,7 +1,7 @@
 """Devices that are lost and come back: does the session live, how soon is there sound, and what is left behind.
 
     python benchmarks/devices.py                 100 losses: the sound server killed and started, cables out and in
-    python benchmarks/devices.py --times 10
+    python benchmarks/devices.py --no-losses     the same questions without any loss, to compare the memory with
 
 A session on the real port (PortAudio, ALSA, a private PulseAudio) with fake engines, in a process of its own. Each
 time the devices are lost, come back after 0.5 to 3.5 s, and then a question is asked: 0.6 s of tone into the virtual
@@ -122,8 +122,8 @@ def find(server, how: str) -> None:
     server.pactl("set-default-source", MICROPHONE)
 
 
-def run(times: int) -> int:
-    """All losses; 0 if the session lived through each."""
+def run(times: int, *, losses: bool) -> int:
+    """All losses; 0 if the session lived through each. losses: False: only the questions."""
     sys.path.insert(0, str(ROOT / "tests" / "e2e"))
     from soundserver import sound_server
 
@@ -138,33 +138,33 @@ def run(times: int) -> int:
         child.until("Ready")
         for i in range(times):
             how = ("server", "cables")[i % 2]
-            lose(server, how)
-            child.until("DeviceLost")
-            time.sleep(rng.uniform(0.5, 3.5))
-            find(server, how)
-            since = time.monotonic()
-            back, now, _ = child.until("DeviceBack")
-            took[how].append(max(0.0, back - since))
-            states.append(now)
-            time.sleep(0.3)
+            if losses:
+                lose(server, how)
+                child.until("DeviceLost")
+                time.sleep(rng.uniform(0.5, 3.5))
+                find(server, how)
+                since = time.monotonic()
+                back, _, _ = child.until("DeviceBack")
+                took[how].append(max(0.0, back - since))
+                time.sleep(0.3)
             server.speak(question)
             child.until("Heard")
-            child.until("ReplyEnded")
+            states.append(child.until("ReplyEnded")[1])
             answered += 1
-            print(f"{i + 1:4} {how:7} {took[how][-1]:5.2f} s  {now}", file=sys.stderr, flush=True)
+            print(f"{i + 1:4} {how:7} {took[how][-1:]} {states[-1]}", file=sys.stderr, flush=True)
         assert child.process.stdin
         child.process.stdin.close()
         _, last, history = child.until("Closed")
         child.process.wait()
-    print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores, {times} losses")
-    for how, each in took.items():
+    print(f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores, {times} questions")
+    for how, each in took.items() if losses else ():
         each.sort()
         late, middle = sum(s > GOAL_S for s in each), each[len(each) // 2]
         print(f"{how:7} back after {middle:.2f} s (median), {each[-1]:.2f} s (longest); {late} over {GOAL_S:g} s")
-    print(f"questions answered after it: {answered} of {times}; history at the end: {history} items")
-    first = states[min(3, len(states) - 1)]
-    for name, a, b in zip(("threads", "handles", "memory, kB"), first, states[-1], strict=True):
-        print(f"{name}: {a} after the first few, {b} after the last")
+    print(f"questions answered: {answered} of {times}; history at the end: {history} items")
+    for name, values in zip(("threads", "handles", "memory, kB"), zip(*states, strict=True), strict=True):
+        marks = ", ".join(f"{values[i]} ({i + 1})" for i in sorted({0, times // 4, times // 2, times - 1}))
+        print(f"{name} after a number of questions: {marks}")
     print(f"after close: {last[0]} threads, {last[1]} handles")
     return 0
 
@@ -173,12 +173,13 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--no-losses", action="store_true")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inside:
         asyncio.run(talk())
         return 0
-    return run(args.times)
+    return run(args.times, losses=not args.no_losses)
 
 
 if __name__ == "__main__":

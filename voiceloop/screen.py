@@ -13,6 +13,7 @@ from rich.text import Text
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
+from voiceloop.core.silence import CHIME
 from voiceloop.session.latency import Latency
 from voiceloop.session.observe import Level, Ready
 
@@ -114,6 +115,8 @@ class Screen:
 
     def _ended(self, event: ev.ReplyEnded) -> None:
         self._said.pop(event.reply, None)
+        if event.heard == CHIME:
+            return
         if event.heard and event.ending == "interrupted":
             self._line("voiceloop", event.heard + " —", "bold cyan")
         elif event.heard:

@@ -5,6 +5,7 @@ Real PortAudio, real sound server, real engines. Each time the session goes on, 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -66,11 +67,11 @@ def talk(server: SoundServer, tmp_path: Path) -> Iterator[Talk]:
         assert talk.stop() == ""
 
 
-def running(server: SoundServer, home: Path) -> AbstractContextManager[Talk]:
+def running(server: SoundServer, home: Path, **variables: str) -> AbstractContextManager[Talk]:
     """With headphones; a gap in a virtual cable is digital silence, and no dead microphone."""
     return talking(
         server, home, "--handler", "counter:answer",
-        PYTHONPATH=f"{ROOT}:{home}", VOICELOOP_AUDIO_ECHO="off", VOICELOOP_AUDIO_DEAD_S="0",
+        PYTHONPATH=f"{ROOT}:{home}", VOICELOOP_AUDIO_ECHO="off", VOICELOOP_AUDIO_DEAD_S="0", **variables,
     )  # fmt: skip
 
 
@@ -152,6 +153,18 @@ def test_a_reply_goes_on_where_the_server_was_killed(
     assert (ended["ending"], ended["heard"], ended["cut_at"]) == ("completed", LONG, None)
     heard = f"{said_in(before)} {said_in(after)}"
     assert misheard(LONG, heard) <= 0.35, heard
+
+
+def test_a_session_may_wait_for_its_first_device(server: SoundServer, tmp_path: Path, question: Path) -> None:
+    (tmp_path / "counter.py").write_text(COUNTER)
+    server.stop()
+    later = threading.Timer(8, server.start)
+    later.start()
+    with running(server, tmp_path, VOICELOOP_AUDIO_WAIT="true") as talk:
+        later.join()
+        assert "Waiting until there is one." in [event["text"] for event in talk.of("Notice")]
+        ask(talk, server, question, LONG)
+        assert talk.stop() == ""
 
 
 def test_the_default_microphone_is_another_one_for_a_while(server: SoundServer, talk: Talk, question: Path) -> None:
