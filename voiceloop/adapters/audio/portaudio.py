@@ -279,11 +279,6 @@ def release() -> None:
             _users.unmute()
 
 
-def in_use() -> bool:
-    """Whether somebody has acquired it, so that its list of devices is frozen."""
-    return _users.n > 0
-
-
 def is_listed(table: Sequence[DeviceInfo]) -> bool:
     """Whether PortAudio's list, whenever it was read, is still right; then the next user does not read it anew."""
     with _users.lock:
@@ -292,6 +287,12 @@ def is_listed(table: Sequence[DeviceInfo]) -> bool:
             with suppress(sd.PortAudioError):  # it could not be initialised the last time: there is no list
                 _users.right = devices(sd) == [replace(device, rates=()) for device in table]
         return _users.right
+
+
+def keep_list() -> None:
+    """The next user does not read the list anew: it is asked for a name that needs no new one."""
+    with _users.lock:
+        _users.right = True
 
 
 def on_renewal(let_go: Callable[[], None], loop: asyncio.AbstractEventLoop | None) -> None:

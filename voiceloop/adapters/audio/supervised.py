@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Protocol
 
 from voiceloop.adapters.audio import portaudio
@@ -29,9 +30,9 @@ from voiceloop.ports import Capture
 
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 """Pauses between the first attempts. To read PortAudio's list anew takes 50 to 70 ms, and each time it loses 12.5 kB
-(19.6.0 on ALSA, 600 times in a row): nothing to go on with for weeks. So afterwards another process looks for the
-devices, and they are opened when it sees them; if the list is as it was, without reading it anew. With opening, audio
-is back within 3 s of the device."""
+(19.6.0 on ALSA, 600 times in a row): nothing to go on with for weeks. So names that mean the same whatever comes and
+goes are opened by the old list, and soon another process looks for the devices: they are opened when it sees them, and
+if the list is as it was, without reading it anew. With opening, audio is back within 3 s of the device."""
 
 MOVED_BY_SERVER = frozenset({"ALSA", "JACK Audio Connection Kit", "PulseAudio"})
 """Host APIs whose default device is one name for whatever the server's default is: there is nothing to follow."""
@@ -219,7 +220,6 @@ class SupervisedPort(Outlet):
         try:
             await self._open()
         except DeviceError:
-            self._lookout.want(portaudio.in_use())  # others keep the list frozen: somebody has to look past it
             return None
         return self._device
 
@@ -233,21 +233,23 @@ class SupervisedPort(Outlet):
 
     async def _recover(self) -> None:
         """Attempts until one succeeds, or the port is closed."""
-        for pause_s in PAUSES_S:
+        self._lookout.want(True)
+        seen = False
+        for pause_s in chain(PAUSES_S, repeat(None)):
+            if not seen and all(wish.known and _is_lasting(wish.known) for wish in self._wishes):
+                portaudio.keep_list()
             if self._closed or await self._tried() is not None:
                 return
-            await self._pause(pause_s)
-        while not self._closed and await self._tried() is None:
-            self._lookout.want(True)
-            await self._pause(None)
+            seen = await self._pause(pause_s)
 
-    async def _pause(self, pause_s: float | None) -> None:
-        """Until there is a reason to try again, or so long."""
+    async def _pause(self, pause_s: float | None) -> bool:
+        """Until there is a reason to try again, or so long. Whether there is a reason."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        seen = self._wake.is_set()
         self._wake.clear()
-        if not self._closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._wake.wait()
+        return seen
 
     # --- reasons to open them again ---
 
@@ -290,6 +292,11 @@ class SupervisedPort(Outlet):
     def _let_others(self) -> None:
         """Another port of this process needs a new list, which is read when nobody has a stream open."""
         self._again = True
+
+
+def _is_lasting(device: DeviceInfo) -> bool:
+    """Whether its name is that of a sound server, or of a plug-in in front of one, and not of a numbered card."""
+    return device.host_api in MOVED_BY_SERVER and "(hw:" not in device.name
 
 
 def _names(devices: Sequence[DeviceInfo]) -> list[tuple[str, str]]:
