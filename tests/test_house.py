@@ -36,7 +36,7 @@ ROOMS = {
     "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
     "build": {"adapters", "config", "core", "errors", "journal", "lexicons", "makers", "ports", "registry", "session"},
-    "jobs": {"build", "config", "core", "ports"},
+    "jobs": {"build", "config", "core", "errors", "ports"},
     "screen": {"core", "session"},
     "virtual": set[str](),
     "process": set[str](),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,9 @@ import soundfile
 from tests.program import DATA, misheard, recording
 from voiceloop import build, jobs
 from voiceloop.config import Config, override
-from voiceloop.core.audio import RATE, Pcm
-from voiceloop.errors import MediaError, ProviderError
-from voiceloop.testing import FakeSynthesizer, FakeTranscriber
+from voiceloop.core.audio import RATE, Pcm, silence
+from voiceloop.errors import DeviceError, MediaError, ProviderError
+from voiceloop.testing import FakePort, FakeSynthesizer, FakeTranscriber
 
 pytestmark = pytest.mark.usefixtures("needs_local")
 
@@ -103,3 +105,19 @@ async def test_saving_where_nothing_can_be_written(tmp_path: Path) -> None:
 async def test_saving_with_an_unknown_voice() -> None:
     with pytest.raises(build.ConfigError, match="no engine named"):
         await jobs.save(override(Config(), {"tts.engine": "nonsense"}), "Hello.", "never.wav")
+
+
+@pytest.mark.virtual
+async def test_a_device_that_is_lost_ends_what_is_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits at a prompt for a cable."""
+
+    @asynccontextmanager
+    async def synthesizer(config: Config) -> AsyncGenerator[FakeSynthesizer]:
+        yield FakeSynthesizer()
+
+    port = FakePort(silence(0), away={20: 60.0})
+    monkeypatch.setattr(build, "synthesizer", synthesizer)
+    monkeypatch.setattr(build, "audio_port", lambda config: port)
+    with pytest.raises(DeviceError, match="lost"):
+        await jobs.say(Config(), "Once upon a time there was a king.")
+    assert port.closed == 1

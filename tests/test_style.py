@@ -19,7 +19,8 @@ CATCH_ALL = {
     "voiceloop/session/workers.py": "a thread hands every exception to the task that waits for it",
     "voiceloop/journal/pen.py": "a recording that cannot be written ends; the session goes on",
     "voiceloop/adapters/handlers/function.py": "the user's own code is foreign",
-    "voiceloop/adapters/audio/sounddevice.py": "its thread hands exceptions over; a broken stream still closes",
+    "voiceloop/adapters/audio/sounddevice.py": "a broken stream still closes",
+    "voiceloop/adapters/audio/desk.py": "its thread hands exceptions over",
 }
 """Where everything may be caught, and why. Elsewhere an adapter may only turn it into one of our errors."""
 

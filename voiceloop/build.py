@@ -25,7 +25,8 @@ from voiceloop.session.session import Parts
 from voiceloop.session.workers import Workers
 
 if TYPE_CHECKING:
-    from voiceloop.adapters.audio.portaudio import DeviceInfo
+    from voiceloop.adapters.audio.playback import Playback
+    from voiceloop.adapters.audio.portaudio import DeviceInfo, Wish
 
 _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
@@ -190,6 +191,7 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
         reprompt=phrases.reprompt,
         sorry_stt=phrases.sorry_stt,
         sorry_handler=phrases.sorry_handler,
+        back=phrases.back,
     )
     # A silence of the user's own choice is that, whatever the words are.
     return replace(policy, wait=ticks(turn.wait_s), waits=(), late=0) if turn.wait_s else policy
@@ -216,11 +218,18 @@ def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) 
 
 
 def audio_port(config: Config) -> AudioPort:
-    """The configured devices. Nothing is opened yet."""
-    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
+    """The configured devices, opened again when they are lost. Nothing is opened yet."""
+    from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
+    from voiceloop.adapters.audio.supervised import Care, SupervisedPort
 
     audio = config.audio
-    return SoundDevicePort(_device(audio.input), _device(audio.output), resampler)
+    settings = Settings(primer_s=audio.primer_s, sleeps_after_s=audio.sleeps_after_s)
+    care = Care(wait=audio.wait, fallback=audio.fallback, follow=audio.follow_default, dead_s=audio.dead_s)
+
+    def make(ear: Wish, mouth: Wish, playback: Playback | None) -> SoundDevicePort:
+        return SoundDevicePort(ear, mouth, resampler, settings, playback=playback)
+
+    return SupervisedPort(make, _device(audio.input), _device(audio.output), care)
 
 
 def file_port(

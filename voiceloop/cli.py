@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--output names a file, so --input must name one too; or leave both out to talk.")
     elif not args.input and not args.output and config.audio.input == "" and config.audio.output == "":
         missing = build.missing_device()
-        if missing is not None:
+        if missing is not None and not config.audio.wait:
             port = build.file_port(build.demo_recordings(), _DEMO_WAV, paced=True, replies_only=True)
     return wait_for(_converse(args, config, port, missing))
 
@@ -180,7 +180,8 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
         async with build.assemble(config, port=port) as assembled:
             notices = [*assembled.notices]
             if missing is not None:
-                notices += [missing, "Meanwhile three recordings of real people, through the same loop:"]
+                meanwhile = "Meanwhile three recordings of real people, through the same loop:"
+                notices += [missing, meanwhile if port else "Waiting until there is one."]
             names = assembled.names
             if screen:
                 screen.note(
@@ -190,7 +191,7 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
                 note(notice)
             parts = _written_down(args, config, assembled, stack, note)
             await _until_nobody_reads(parts, screen or JsonLines())
-        output = _DEMO_WAV if missing is not None else args.output
+        output = _DEMO_WAV if missing is not None and port is not None else args.output
         if screen and port is not None and output:
             screen.note(f"What it said is in {output}.")
 

@@ -46,6 +46,12 @@ class Audio(Struct, frozen=True, forbid_unknown_fields=True):
     output: str | int = ""
     echo: Literal["auto", "off"] = "auto"
     volume: Share = 1.0
+    wait: bool = False
+    fallback: bool = False
+    follow_default: bool = False
+    dead_s: Seconds = 5.0
+    primer_s: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.0
+    sleeps_after_s: Seconds = 10.0
 
 
 class VadSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +151,7 @@ class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
     reprompt: Phrase = "Are you still there?"
     sorry_stt: Phrase = "Sorry, I could not make out what you said."
     sorry_handler: Phrase = "Sorry, something went wrong with my answer."
+    back: Phrase = "\N{BELL}"
 
 
 class JournalSection(Struct, frozen=True, forbid_unknown_fields=True):

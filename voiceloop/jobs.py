@@ -14,7 +14,9 @@ from voiceloop import build
 from voiceloop.config import Config
 from voiceloop.core.audio import RATE, Pcm, seconds, silence, split
 from voiceloop.core.clauses import Clauses
-from voiceloop.ports import AudioPort, Synthesizer, Transcriber
+from voiceloop.core.events import PortLost
+from voiceloop.errors import DeviceError
+from voiceloop.ports import AudioPort, Capture, Synthesizer, Transcriber
 
 _REPLY = 1
 _PIECE_S = 20
@@ -90,6 +92,10 @@ async def _play(engine: Synthesizer, port: AudioPort, text: str) -> float:
         writer = group.create_task(_write(engine, port, text, written))
         async with aclosing(port.frames()) as frames:
             async for capture in frames:
+                if isinstance(capture, PortLost):
+                    raise DeviceError(capture.reason)
+                if not isinstance(capture, Capture):
+                    continue
                 played = max((p.n for p in capture.played), default=-1)
                 if written.done() and (written.result() == 0 or played >= written.result()):
                     break

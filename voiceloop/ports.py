@@ -81,8 +81,12 @@ class AudioPort(Protocol):
         """Takes the devices or files. Raises DeviceError or MediaError."""
         ...
 
-    def frames(self) -> AsyncGenerator[Capture, None]:
-        """Frames until `close`. Raises DeviceError when the device is lost."""
+    def frames(self) -> AsyncGenerator[Capture | ev.PortLost | ev.PortBack | ev.Notice, None]:
+        """Frames until `close`, and between them what becomes of the device, if the port can tell.
+
+        After `PortLost` no frame comes until `PortBack`; what was written and not heard waits, and `hold` tells what
+        was heard. Raises DeviceError when the device is lost for good.
+        """
         ...
 
     async def write(self, reply: int, pcm: Pcm) -> None:

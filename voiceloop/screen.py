@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.text import Text
 
 from voiceloop.core import events as ev
+from voiceloop.core.audio import RATE
+from voiceloop.core.silence import CHIME
 from voiceloop.session.latency import Latency
 from voiceloop.session.observe import Level, Ready
 
@@ -44,6 +46,7 @@ class Screen:
         self._console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._state: ev.State | None = None
+        self._away = False
         self._db = _FLOOR_DB
         self._said: dict[int, list[str]] = {}
 
@@ -80,6 +83,12 @@ class Screen:
                 self._ended(event)
             case ev.TurnDropped(reason="no words"):
                 self.note("(I heard a sound, but no words.)")
+            case ev.DeviceLost(reason=reason):
+                self._away = True
+                self.note(f"{reason} The conversation waits for it.", "yellow")
+            case ev.DeviceBack(device=device, away=away):
+                self._away = False
+                self.note(f"Sound is back after {away / RATE:.1f} s, through {device}.", "yellow")
             case ev.Notice(text=text):
                 self.note(text, "yellow")
             case Latency() if self._latency:
@@ -91,6 +100,8 @@ class Screen:
         """The live line."""
         if self._state is None:
             return Text("  starting ...", "dim")
+        if self._away:
+            return Text("  waiting for the sound device", "yellow")
         name, style = _STATES[self._state]
         share = min(1.0, max(0.0, (self._db - _FLOOR_DB) / -_FLOOR_DB))
         bar = round(share * _METER)
@@ -104,6 +115,8 @@ class Screen:
 
     def _ended(self, event: ev.ReplyEnded) -> None:
         self._said.pop(event.reply, None)
+        if event.heard == CHIME:
+            return
         if event.heard and event.ending == "interrupted":
             self._line("voiceloop", event.heard + " —", "bold cyan")
         elif event.heard:

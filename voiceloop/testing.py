@@ -14,6 +14,7 @@ from os import PathLike
 
 import numpy as np
 
+from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, level_db, silence
 from voiceloop.errors import DeviceError
 from voiceloop.journal.replay import Comparison
@@ -201,8 +202,9 @@ class _Queued:
 
 @dataclass(slots=True)
 class _Speaker:
-    """What waits to be played, what is held or flushed, and what there is to tell of it."""
+    """What waits to be played, is held or flushed, and what there is to tell of it. at: how far the microphone is."""
 
+    at: int = 0
     queue: deque[_Queued] = field(default_factory=lambda: deque[_Queued]())
     held: bool = False
     flushed: set[int] = field(default_factory=lambda: set[int]())
@@ -217,20 +219,21 @@ class FakePort:
 
     Paced on the loop's clock, or `stepped`. `echo`: what the loudspeaker plays is heard by the microphone, times this
     factor.
-    `lost_after`: the device is lost after so many frames. `played`: samples of each reply.
+    `lost_after`: the device is lost for good after so many frames. `away`: it is lost after so many frames, for so many
+    seconds. `played`: samples of each reply.
     """
 
     mic: Pcm
     out_rate: int = 24_000
     echo: float = 0.0
     lost_after: int | None = None
+    away: Mapping[int, float] = field(default_factory=lambda: dict[int, float]())
     ends: bool = True
     stepped: bool = False
     out: list[Pcm] = field(default_factory=lambda: list[Pcm]())
     played: dict[int, int] = field(default_factory=lambda: dict[int, int]())
     opened: int = 0
     closed: int = 0
-    _at: int = 0
     _speaker: _Speaker = field(default_factory=_Speaker)
 
     @property
@@ -246,13 +249,13 @@ class FakePort:
     @property
     def exhausted(self) -> bool:
         """True after the last sample of `mic`."""
-        return self.ends and self._at >= self.mic.size
+        return self.ends and self._speaker.at >= self.mic.size
 
     async def open(self) -> None:
         """Counts."""
         self.opened += 1
 
-    async def frames(self) -> AsyncGenerator[Capture, None]:
+    async def frames(self) -> AsyncGenerator[Capture | ev.PortLost | ev.PortBack, None]:
         """A frame every 20 ms."""
         loop = asyncio.get_running_loop()
         start, n = loop.time(), 0
@@ -260,12 +263,17 @@ class FakePort:
             n += 1
             if self.lost_after is not None and n > self.lost_after:
                 raise DeviceError("The sound device was lost.")
+            if (away_s := self.away.get(n)) is not None:
+                yield ev.PortLost("The sound device was lost.")
+                await asyncio.sleep(away_s)
+                start += away_s
+                yield ev.PortBack("fake")
             if not self.stepped:
                 await asyncio.sleep(start + n * FRAME / RATE - loop.time())
             ref = self._play(self.out_rate * FRAME // RATE)
-            frame = self.mic[self._at : self._at + FRAME]
+            frame = self.mic[self._speaker.at : self._speaker.at + FRAME]
             frame = np.concatenate((frame, silence(FRAME - frame.size)))
-            self._at += FRAME
+            self._speaker.at += FRAME
             heard = np.clip(frame + ref * self.echo, -32768, 32767).astype(np.int16)
             news, self._speaker.news = tuple(self._speaker.news), []
             yield Capture(heard, ref if self.echo else None, news)

@@ -332,6 +332,8 @@ moves = st.one_of(
     st.tuples(st.just("mute"), st.booleans()),
     st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)),
     st.tuples(st.just("late"), st.integers(0, 40)),
+    st.tuples(st.just("device"), st.booleans()),
+    st.tuples(st.just("away"), st.integers(0, 40)),
 )
 scripts = st.tuples(
     st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)), st.lists(moves, max_size=60)
@@ -461,6 +463,16 @@ class Player:
         self.world.now += n * 1600
         self.world.feed(ev.Tick())
 
+    def device(self, back: bool) -> None:
+        """The device is lost, or back."""
+        self.world.feed(ev.PortBack("USB Audio") if back else ev.PortLost("Gone."))
+
+    def away(self, n: int) -> None:
+        """It is lost for a while: no frame comes, and nothing is played."""
+        self.device(back=False)
+        self.late(n)
+        self.device(back=True)
+
 
 def check_history(world) -> None:
     """What was said is in the history, in its order, and nothing else."""
@@ -568,7 +580,25 @@ def check_every_decision_can_be_told(stream: Stream) -> None:
             assert all(action.facts.get(name) is not None for name in named), f"without its facts: {action}"
 
 
+def check_nothing_is_played_to_nobody(stream: Stream) -> None:
+    """While there is no device, nothing begins or goes on; what had the floor is held."""
+    lost, playing = False, None
+    for step in stream:
+        lost = (lost or isinstance(step.event, ev.PortLost)) and not isinstance(step.event, ev.PortBack)
+        for action in step.actions:
+            match action:
+                case ev.Release(reply=reply) | ev.Resume(reply=reply):
+                    assert not lost, f"played to nobody: {action}"
+                    playing = reply
+                case ev.Hold() | ev.Hush() | ev.ReplyEnded():
+                    playing = None
+                case _:
+                    pass
+        assert not lost or playing is None, f"{playing} plays on without a device"
+
+
 EXTRA = (
+    check_nothing_is_played_to_nobody,
     check_every_decision_can_be_told,
     check_clauses_are_told_in_order,
     check_it_ends_in_listening,
@@ -595,6 +625,7 @@ def test_closing_at_any_moment_gives_everything_its_last_word(script, world) -> 
 def test_random_scripts_keep_the_invariants_and_come_to_rest(script, world) -> None:
     it = world(POLICIES[0])
     Player(it).act(script)
+    it.feed(ev.PortBack("USB Audio"))
     it.finish()
     assert it.runs == {}
     check_history(it)
@@ -713,6 +744,16 @@ DOCTORED: list[tuple[Callable[[Stream], None], str, Doctor]] = [
     (check_clauses_are_told_in_order, "none", lambda s: without(s, ev.ReplySaid)),
     (check_clauses_are_told_in_order, "another", lambda s: changed(s, ev.ReplySaid, clause=4)),
     (check_clauses_are_told_in_order, "text", lambda s: changed(s, ev.ReplySaid, text="another")),
+    (
+        check_nothing_is_played_to_nobody,
+        "released",
+        lambda s: [replace(s[0], event=ev.PortLost(""), actions=[ev.DeviceLost("")]), *s],
+    ),
+    (
+        check_nothing_is_played_to_nobody,
+        "not held",
+        lambda s: [*before_end(s), replace(s[0], event=ev.PortLost(""), actions=[])],
+    ),
     (check_it_ends_in_listening, "thinking", lambda s: after(s, len(s) - 1, ev.StateChanged("thinking"))),
     (check_every_decision_can_be_told, "odd", lambda s: changed(s, ev.Trace, because="full moon")),
     (check_every_decision_can_be_told, "facts", lambda s: changed(s, ev.Trace, facts={})),

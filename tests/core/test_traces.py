@@ -187,6 +187,11 @@ HOW = {
     ("reopened", "at once"): (lambda w: went_on(w, "sound", policy=STOP), (*VOICE, "after_s")),
     ("reopened", "commit"): (lambda w: then(went_on(w, "sound"), ev.Commit()), (*VOICE, "after_s")),
     ("paused", "voice over the reply"): (over, ("voice_s", "level_db", "heard")),
+    ("paused", "device lost"): (lambda w: then(talking(w, SURE), ev.PortLost("Gone.")), ("heard",)),
+    ("resumed", "device back"): (
+        lambda w: then(talking(w, SURE), ev.PortLost("Gone."), ev.PortBack("USB Audio")),
+        ("heard",),
+    ),
     ("resumed", "nobody wants the floor"): (lambda w: over(w, "", "none"), ("heard",)),
     ("stopped", "words"): (lambda w: over(w, "and the queen"), (*VOICE, "heard")),
     ("stopped", "long voice"): (lambda w: over(w, spoken=1.0), (*VOICE, "heard")),

@@ -110,11 +110,11 @@ hosts = st.lists(
 
 
 async def live(
-    mic: list[float], engines: list[Whimsical], host, *, stepped: bool, lost: int | None, tap: Tap
+    mic: list[float], engines: list[Whimsical], host, *, stepped: bool, lost: int | None, away, tap: Tap
 ) -> Recorder:
     recorder = Recorder()
     stt, handler, tts = engines
-    port = FakePort(script(*mic), stepped=stepped, lost_after=lost)
+    port = FakePort(script(*mic), stepped=stepped, lost_after=lost, away=away)
     deadlines = Deadlines(stt_s=2, handler_s=2, tts_s=2)
     policy = Policy(max_turn=ticks(5), slow_after=ticks(1))
     parts = Parts(port, FakeVad(), stt, handler, tts, FakeResampler, policy=policy, deadlines=deadlines, taps=(tap,))
@@ -146,13 +146,16 @@ async def run(session: Session) -> None:
     host=hosts,
     stepped=st.booleans(),
     lost=st.none() | st.integers(0, 600),
+    away=st.dictionaries(st.integers(1, 800), st.sampled_from([0.05, 1.0, 30.0]), max_size=3),
 )
-def test_every_session_ends_in_order_and_replays_identically(tmp_path_factory, mic, whims, host, stepped, lost) -> None:
+def test_every_session_ends_in_order_and_replays_identically(
+    tmp_path_factory, mic, whims, host, stepped, lost, away
+) -> None:
     engines = [Whimsical(each) for each in whims]
     path = tmp_path_factory.getbasetemp() / "chaos.voiceloop"
     journal = Journal(path, {}, wait_s=60)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        recorder = runner.run(live(mic, engines, host, stepped=stepped, lost=lost, tap=journal))
+        recorder = runner.run(live(mic, engines, host, stepped=stepped, lost=lost, away=away, tap=journal))
     assert journal.close() is None
     gc.collect()  # a coroutine that nobody awaited, or a generator that nobody closed, would say so here
     assert [engine.open for engine in engines] == [0, 0, 0]

@@ -17,6 +17,8 @@ from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.news import (
     Amend as Amend,
     Decided as Decided,
+    DeviceBack as DeviceBack,
+    DeviceLost as DeviceLost,
     Ending as Ending,
     Heard as Heard,
     News as News,
@@ -150,6 +152,20 @@ class Tick:
     """A `Wake` came due, or time is to be looked at again."""
 
 
+@dataclass(frozen=True, slots=True)
+class PortLost:
+    """Nobody is heard, and hears anything, until `PortBack`. reason: a sentence for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortBack:
+    """Frames come again, and what is played is heard. device: what it is called now."""
+
+    device: str
+
+
 # --- inputs: commands of the host ---
 
 
@@ -208,7 +224,7 @@ Command = Say | Respond | Interrupt | Mute | Commit | Configure | Close
 
 Result = Transcribed | Scored | ReplyText | HandlerState | Prepared | Failed
 
-Report = Played | Flushed | Tick
+Report = Played | Flushed | Tick | PortLost | PortBack
 
 Input = Voice | Result | Report | Command
 

@@ -83,6 +83,7 @@ class Reply:
     """One reply. public: its turn is decided (or it has none), so that it may be heard and will get a terminal event.
 
     past: turns that had ended, but were not understood yet, when it took the floor. fate: how it ends if it is stopped.
+    away: it is held because there was no device.
     """
 
     id: int
@@ -92,7 +93,7 @@ class Reply:
     public: bool
     script: Script
     failed: bool = False
-    state: Literal["waiting", "playing", "paused", "hushed"] = "waiting"
+    state: Literal["waiting", "playing", "paused", "away", "hushed"] = "waiting"
     played: int = 0
     past: frozenset[int] = frozenset()
     wishes: Wishes = field(default_factory=Wishes)
@@ -106,7 +107,7 @@ class Reply:
     @property
     def audible(self) -> bool:
         """Whether it has the floor."""
-        return self.state in ("playing", "paused")
+        return self.state in ("playing", "paused", "away")
 
     @property
     def low(self) -> bool:

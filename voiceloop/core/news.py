@@ -162,8 +162,24 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceLost:
+    """Microphone or loudspeaker is gone: nobody is heard, and what is said waits. reason: a sentence for the user."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBack:
+    """They work again, after `away` ticks of the session's clock. device: what it is called."""
+
+    device: str
+    away: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence for the user about something that went wrong. stage: `stt`, `handler`, `tts`, or `session`."""
+    """One sentence for the user about something that went wrong. stage: `stt`, `handler`, `tts`, `session`, or
+    `audio`."""
 
     stage: str
     text: str
@@ -185,5 +201,7 @@ News = (
     | ReplyEnded
     | Amend
     | StateChanged
+    | DeviceLost
+    | DeviceBack
     | Notice
 )

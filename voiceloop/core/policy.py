@@ -47,7 +47,7 @@ class Policy:
     slow_after: thinking time after which `moment` is said, and again `still` each `still_after`; "" says nothing.
     reprompt_after, reprompts: silence of the user after which `reprompt` is said, and how often in a row; 0: never.
     end_after: silence of both after which the session ends; 0: never.
-    sorry_stt, sorry_handler: said when that stage failed.
+    sorry_stt, sorry_handler: said when that stage failed. back: said when the device is back and there is no reply.
     """
 
     on: float = 0.5
@@ -92,6 +92,7 @@ class Policy:
     end_after: int = 0
     sorry_stt: str = "Sorry, I could not make out what you said."
     sorry_handler: str = "Sorry, something went wrong with my answer."
+    back: str = "\N{BELL}"
 
     def reaches(self, stage: RunAhead) -> bool:
         """Whether work may run ahead as far as `stage`."""

@@ -10,9 +10,9 @@ from voiceloop.core import events as ev
 from voiceloop.core.endpointing import patience
 from voiceloop.core.hearing import Closed
 from voiceloop.core.machines import Machines
-from voiceloop.core.replies import ask, fill, finish, manner_of, note, public_answers, stop
+from voiceloop.core.replies import ask, fill, finish, manner_of, note, public_answers, reply_failed, stop
 from voiceloop.core.silence import Air, Sign
-from voiceloop.core.work import Draft
+from voiceloop.core.work import Draft, Run
 
 # --- the rules ---
 
@@ -100,7 +100,7 @@ def synthesize(m: Machines) -> None:
 
 def release(m: Machines) -> None:
     """The next reply takes the floor when it is free and nobody speaks; an answer, when nobody has said more."""
-    if m.has_floor or m.work.pending:
+    if m.has_floor or m.work.pending or m.watch.lost is not None:
         return
     past = frozenset(draft.turn for draft in m.work.unanswered if draft.decided is not None)
     more = any(draft.decided is not None and not draft.dismissed for draft in m.work.unanswered)
@@ -137,7 +137,7 @@ def waiting(m: Machines) -> bool:
 def air(m: Machines) -> Air:
     """What kind of silence there is."""
     reply = m.floor.audible
-    if m.has_floor or (reply and reply.kind != "filler"):
+    if m.has_floor or (reply and reply.kind != "filler") or m.watch.lost is not None:
         return "busy"
     if waiting(m):
         return "tool" if any(r.wishes.tool for r in public_answers(m)) else "thinking"
@@ -161,7 +161,7 @@ def state(m: Machines) -> ev.State:
     if m.has_floor:
         return "hearing"
     if reply and reply.ledger.total:
-        return "paused" if reply.state == "paused" else "speaking"
+        return "speaking" if reply.state == "playing" else "paused"
     return "thinking" if reply or waiting(m) else "listening"
 
 
@@ -286,3 +286,13 @@ def words_failed(m: Machines, draft: Draft, event: ev.Failed) -> None:
         m.out.append(ev.Notice("stt", event.message))
         if not draft.silenced:
             fill(m, draft.policy.sorry_stt)
+
+
+def failed(m: Machines, run: Run, event: ev.Failed) -> None:
+    """A run came to nothing."""
+    if run.reply:
+        reply_failed(m, m.floor[run.reply], event, run.stage)
+    elif run.probe or run.stage == "score":
+        m.work[run.turn].failed.add(run.stage)
+    else:
+        words_failed(m, m.work[run.turn], event)

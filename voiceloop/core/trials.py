@@ -204,10 +204,11 @@ def resume(m: Machines) -> None:
     reply = m.floor.audible
     if reply is None:
         return
-    if reply.state == "paused" and not m.work.pending:
+    if reply.state in ("paused", "away") and not m.work.pending and m.watch.lost is None:
+        m.out.append(ev.Gain(1.0) if reply.low else ev.Resume(reply.id))
+        because = "device back" if reply.state == "away" else "nobody wants the floor"
+        m.trace("resumed", because, reply=reply.id, heard=reply.played)
         reply.state = "playing"
-        m.out.append(ev.Gain(1.0) if reply.policy.duck else ev.Resume(reply.id))
-        m.trace("resumed", "nobody wants the floor", reply=reply.id, heard=reply.played)
     if reply.script.over(reply.played):
         m.trace("stopped", "end of the sentence", reply=reply.id, heard=reply.played)
         stop(m, reply)

@@ -9,6 +9,7 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 | a voice on trial is silent, or has spoken for a while    | its words are looked at                                 |
 | they, or its length, say what it is                      | it is dismissed, or the reply stops; and if it goes on  |
 |                                                          | with a turn that was decided, that is reopened          |
+| there is no device                                       | what plays is held, and nothing is released             |
 | a reply is held and nothing is on trial                  | resume it                                               |
 | a decided turn has words                                 | older answers not begun are withdrawn; its own, asked   |
 |                                                          | early or now, becomes public                            |
@@ -32,16 +33,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from voiceloop.core import away, replies, rules, trials
 from voiceloop.core import events as ev
-from voiceloop.core import replies, rules, trials
 from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.history import History
 from voiceloop.core.judging import Verdict
 from voiceloop.core.machines import Machines
 from voiceloop.core.policy import Policy
-from voiceloop.core.work import Draft, Run
+from voiceloop.core.work import Draft
 
 _RULES = (
+    away.hold,
     trials.hold,
     trials.decide,
     trials.look,
@@ -124,6 +126,10 @@ class Turns:
                     reply.played = max(reply.played, n)
             case ev.Flushed():
                 replies.flushed(m, event)
+            case ev.PortLost():
+                away.lose(m, event)
+            case ev.PortBack():
+                away.find(m, event)
             case ev.Tick():
                 trials.hear(m, m.hearing.stall() if m.watch.stalled(m.now, m.policy) else [])
             case ev.Transcribed() | ev.Scored() | ev.ReplyText() | ev.HandlerState() | ev.Prepared() | ev.Failed():
@@ -174,16 +180,7 @@ class Turns:
             case ev.Prepared(n=n):
                 m.floor.prepared(m.floor[run.reply], run.clause, n, final=final)
             case _:
-                self._failed(run, event)
-
-    def _failed(self, run: Run, event: ev.Failed) -> None:
-        m = self._m
-        if run.reply:
-            replies.reply_failed(m, m.floor[run.reply], event, run.stage)
-        elif run.probe or run.stage == "score":
-            m.work[run.turn].failed.add(run.stage)
-        else:
-            rules.words_failed(m, m.work[run.turn], event)
+                rules.failed(m, run, event)
 
     def _report(self) -> None:
         m = self._m

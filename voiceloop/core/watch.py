@@ -1,4 +1,4 @@
-"""Machine: whether microphone frames still come. Runs on `now`, the session's clock."""
+"""Machine: whether there is a device, and whether its frames still come. Runs on `now`, the session's clock."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.frame = 0
+        self.lost: int | None = None
+        """Since when there is no device; None: there is one."""
         self._due: int | None = None
 
     def stalled(self, now: int, policy: Policy) -> bool:

@@ -28,6 +28,8 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("reopened", "at once"): "took the reply back at once: a voice {after_s} after the turn had been decided",
     ("reopened", "commit"): "took the reply back, as the turn was told to end {after_s} after it had been decided",
     ("paused", "voice over the reply"): "paused the reply: a voice for {voice_s} at {level_db} over it",
+    ("paused", "device lost"): "paused the reply: the sound device was lost",
+    ("resumed", "device back"): "went on with the reply: the sound device is back",
     ("resumed", "nobody wants the floor"): "went on with the reply: nobody wants to speak",
     ("stopped", "words"): "stopped the reply: the person has something to say",
     ("stopped", "long voice"): "stopped the reply: a voice for {spoken_s}, too long for a cough or a single word",

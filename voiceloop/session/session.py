@@ -17,6 +17,7 @@ from voiceloop.core.policy import BargeIn, Policy
 from voiceloop.core.turns import Turns
 from voiceloop.ports import (
     AudioPort,
+    Capture,
     EchoCanceller,
     EndOfTurn,
     Handler,
@@ -102,7 +103,8 @@ class Session:
     async def run(self) -> None:
         """Listens until `close`, or until the input has ended and all is said. May be called once.
 
-        Raises DeviceError when the port cannot be opened or is lost, ProviderError when an engine cannot start.
+        Raises DeviceError when the port cannot be opened, or is lost for good, ProviderError when an engine cannot
+        start.
         """
         life, port = self._life, self._parts.port
         if life.begun:
@@ -208,14 +210,25 @@ class Session:
             self._work_off()
             async with aclosing(port.frames()) as frames:
                 async for capture in frames:
-                    self._clock.advance(capture.mic.size)
-                    self._ears.hear(capture)
+                    self._take(capture)
                     if port.stepped:
                         await self._runs.settled()
                     if port.exhausted and self._turns.idle and not self._runs.busy:
                         break
         finally:
             life.stop.set()
+
+    def _take(self, what: Capture | ev.PortLost | ev.PortBack | ev.Notice) -> None:
+        """What the port tells."""
+        match what:
+            case Capture():
+                self._clock.advance(what.mic.size)
+                self._ears.hear(what)
+            case ev.Notice():
+                self.news.tell(what)
+            case _:
+                self._parts.vad.reset()  # what it heard last is not what comes next
+                self.feed(what)
 
     async def _tick(self) -> None:
         self.feed(ev.Tick())

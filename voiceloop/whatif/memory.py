@@ -65,12 +65,10 @@ class Memory:
             (step.now, mic[step.at - step.event.n : step.at]) for step in voices if isinstance(step.event, ev.Voice)
         ]
 
-    def commands(self) -> list[tuple[int, ev.Command]]:
-        """What the host asked for, and when."""
-        asked = [(step.now, step.event) for step in self.recording.steps]
-        return [
-            (now, event) for now, event in asked if isinstance(event, ev.Command) and not isinstance(event, ev.Close)
-        ]
+    def commands(self) -> list[tuple[int, ev.Command | ev.PortLost | ev.PortBack]]:
+        """What the host asked for, what became of the devices, and when."""
+        asked = [(step.now, step.event) for step in self.recording.steps if not isinstance(step.event, ev.Close)]
+        return [(now, what) for now, what in asked if isinstance(what, ev.Command | ev.PortLost | ev.PortBack)]
 
     def lag(self) -> int:
         """Ticks from the moment a reply is released and there, until its first sound, beyond the frame that it takes

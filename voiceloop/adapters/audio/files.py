@@ -13,6 +13,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.audio.outlet import Outlet
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker, silence, ticks, to_pcm
 from voiceloop.errors import MediaError
@@ -47,7 +48,7 @@ class _Library(Protocol):
     ) -> _SoundFile: ...
 
 
-class FilePort:
+class FilePort(Outlet):
     """An `AudioPort` that hears `inputs` one after the other and then silence.
 
     Between them are `gap_s` seconds in which nobody speaks: a reply that is being played is heard out first.
@@ -74,22 +75,17 @@ class FilePort:
         gap_s: float = 0.5,
         replies_only: bool = False,
     ) -> None:
+        super().__init__(Playback(out_rate))
         self._inputs = [Path(path) for path in inputs]
         self._output = Path(output) if output is not None else None
         self._resampler = resampler
         self._paced = paced
         self._gap = ticks(gap_s)
         self._replies_only = replies_only
-        self._playback = Playback(out_rate)
         self._reels: list[Recording] = []
         self._wav: _Wav | None = None
         self._exhausted = False
         self._closed = False
-
-    @property
-    def out_rate(self) -> int:
-        """Rate of what `write` takes, Hz."""
-        return self._playback.rate
 
     @property
     def stepped(self) -> bool:
@@ -136,26 +132,6 @@ class FilePort:
             yield Capture(mic, None, self._playback.news())
             if self._closed:
                 return
-
-    async def write(self, reply: int, pcm: Pcm) -> None:
-        """Queues samples of a reply at out_rate; waits above the high-water mark (2 s)."""
-        await self._playback.write(reply, pcm)
-
-    def hold(self, reply: int) -> int:
-        """Stops before the next frame and keeps the rest. Returns samples played."""
-        return self._playback.hold(reply)
-
-    def resume(self, reply: int) -> None:
-        """Goes on from the sample at which `hold` stopped, faded in over 5 ms."""
-        self._playback.resume(reply)
-
-    def flush(self, reply: int) -> int:
-        """Stops before the next frame and drops the rest. The count is exact."""
-        return self._playback.flush(reply)
-
-    def gain(self, factor: float) -> None:
-        """Volume of everything played, 0..1."""
-        self._playback.gain(factor)
 
     async def close(self) -> None:
         """Ends the frames and completes the output. Twice is legal."""

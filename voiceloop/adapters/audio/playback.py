@@ -8,7 +8,8 @@ stream itself is never aborted.
 How samples count. A sample is handed when `pull` gave it away, and each is handed once: the count is where a hold
 or flush stopped. The 5 ms of fade-out after it repeat the samples that follow the stop, falling to zero, and are
 not counted; a resume begins at the stop again, rising over 5 ms, so no part of a word is lost. A sample is heard
-when the loudspeaker has played it, which only the port knows: it tells `news` how far the loudspeaker has come.
+when the loudspeaker has played it, which only the port knows: it tells `news` how far the loudspeaker has come. What
+was handed and not heard is kept: if the device is lost with it, `rewind` takes it back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.adapters.audio.primer import Primer
+from voiceloop.adapters.audio.timeline import Timeline
 from voiceloop.core.audio import Pcm, fade, silence
 from voiceloop.ports import Progress
 
@@ -38,13 +41,14 @@ class Playback:
     the line. A held reply keeps those behind it waiting. All methods but `pull` belong to the event loop's thread.
     """
 
-    def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0) -> None:
+    def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0, primer: Primer | None = None) -> None:
         self.rate = rate
         self._lock = Lock()
         self._tracks: dict[int, _Track] = {}
         self._line: deque[_Track] = deque()
         self._sounding: _Track | None = None
-        self._timeline = _Timeline()
+        self._timeline = Timeline()
+        self._primer = primer or Primer(rate, 0.0, 0.0)
         self._fader = _Fader(round(rate * FADE_S))
         self._room = _Room(high=round(rate * high_s), low=round(rate * low_s))
 
@@ -163,6 +167,25 @@ class Playback:
         self._room.look()
         return news
 
+    def rewind(self, heard: int) -> None:
+        """The device is gone, with what it had not played yet: that waits again, as if it had never been handed.
+
+        heard: the last position on the output that the loudspeaker is known to have reached. Nobody may `pull` now.
+        """
+        with self._lock:
+            for reply, n, pieces in reversed(self._timeline.unheard(min(heard, self._timeline.end))):
+                track = self._tracks.get(reply)
+                if track is None or track.flushed:
+                    continue
+                if track in self._line:
+                    self._line.remove(track)
+                self._line.appendleft(track)
+                track.pieces.extendleft(reversed(pieces))
+                self._room.used += track.handed - n
+                track.handed, track.ramp_at = n, 0
+            self._sounding = None
+            self._fader.forget()
+
     def close(self) -> None:
         """Drops everything; writers that wait return, and later writes are dropped."""
         with self._lock:
@@ -196,9 +219,14 @@ class Playback:
             at = tail.size
         self._sounding = None
         while at < n and line and not line[0].held:
+            whisper = self._primer.wake(n - at)
+            if whisper.size:
+                parts.append(whisper)
+                at += whisper.size
+                continue
             track = line[0]
             piece = track.take(n - at)
-            self._timeline.add(at, track.reply, track.handed - piece.size, piece.size)
+            self._timeline.add(at, track.reply, track.handed - piece.size, piece)
             parts.append(self._fader.rise(track, piece))
             at += piece.size
             self._room.used -= piece.size
@@ -207,6 +235,8 @@ class Playback:
             if not track.pieces:
                 line.popleft()
         self._timeline.quiet = not parts
+        if not parts:
+            self._primer.rest(n)
         self._timeline.end += n
         return parts
 
@@ -254,55 +284,6 @@ class _Track:
         return dropped
 
 
-class _Timeline:
-    """Which sample of which reply stands where on the output, as far as nobody has looked yet."""
-
-    def __init__(self) -> None:
-        self.end = 0
-        self.quiet = True
-        # Neighbours are joined, so there are few; should nobody look, the oldest go: later counts include them.
-        self._spans: deque[_Span] = deque(maxlen=1024)
-        self._finals: list[Progress] = []
-
-    def add(self, offset: int, reply: int, n: int, size: int) -> None:
-        """Samples n..n+size of a reply stand `offset` samples behind the end."""
-        at = self.end + offset
-        last = self._spans[-1] if self._spans else None
-        if last and last.reply == reply and last.at + last.size == at and last.n + last.size == n:
-            last.size += size
-        else:
-            self._spans.append(_Span(at, reply, n, size))
-
-    def finish(self, reply: int, n: int) -> None:
-        """The reply ended at sample n; nothing else is told of it."""
-        self._spans = deque((span for span in self._spans if span.reply != reply), self._spans.maxlen)
-        self._finals.append(Progress(reply, n, final=True))
-
-    def news(self, heard: int) -> tuple[Progress, ...]:
-        found, self._finals = self._finals, []
-        while self._spans and self._spans[0].at < heard:
-            span = self._spans[0]
-            done = min(heard - span.at, span.size)
-            span.at, span.n, span.size = span.at + done, span.n + done, span.size - done
-            if found and found[-1].reply == span.reply:
-                found.pop()
-            found.append(Progress(span.reply, span.n))
-            if span.size:
-                break
-            self._spans.popleft()
-        return tuple(found)
-
-
-@dataclass(slots=True)
-class _Span:
-    """Samples n..n+size of a reply, at `at` on the output."""
-
-    at: int
-    reply: int
-    n: int
-    size: int
-
-
 class _Fader:
     """Volume, and the soft edges around a stop."""
 
@@ -326,7 +307,7 @@ class _Fader:
         """Forgets a fade-out of this reply. False if there is none or it has begun."""
         if self._owner != reply or not self._tail.size:
             return False
-        self._tail, self._owner = silence(0), None
+        self.forget()
         return True
 
     def tail(self, n: int) -> Pcm:
@@ -354,6 +335,10 @@ class _Fader:
         factors = np.linspace(before, now, block.size, dtype=np.float32)
         return np.rint(block * factors).astype(np.int16)
 
+    def forget(self) -> None:
+        """There is nothing to fade any more."""
+        self._tail, self._owner = silence(0), None
+
     def silence(self, n: int) -> Pcm:
         """Zeros, shared between calls: most blocks are silent."""
         self._factor = self.wanted
@@ -375,7 +360,7 @@ class _Room:
 
     @property
     def free(self) -> int:
-        return self._high - self.used
+        return max(0, self._high - self.used)
 
     async def freed(self) -> None:
         """Waits until `look` has found the queue low, or closed."""

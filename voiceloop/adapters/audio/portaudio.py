@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import importlib
 import logging
 import platform
+import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -134,6 +137,54 @@ def choose(table: Sequence[DeviceInfo], wanted: str | int | None, kind: Kind) ->
     raise DeviceError(f'No {noun} is called "{wanted}"; there are: {listed}.')
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which device is meant, also when devices have come and gone since.
+
+    named: as in `choose`. known: what that was when it was found. follow: with named None, whatever is the default now,
+    even while `known` is there. or_default: the default is better than nothing.
+    """
+
+    named: str | int | None = None
+    known: DeviceInfo | None = None
+    follow: bool = False
+    or_default: bool = False
+
+    def met_by(self, device: DeviceInfo) -> bool:
+        """False if it is only better than nothing."""
+        if self.named is None or (self.known is not None and _same(self.known, device)):
+            return True
+        return (isinstance(self.named, str) or self.known is None) and bool(_matches([device], self.named))
+
+
+def find(table: Sequence[DeviceInfo], wish: Wish, kind: Kind) -> DeviceInfo:
+    """The device that is wished for: the one that is known, by name, or its replacement. Raises DeviceError."""
+    known = wish.known
+    if known is not None and not (wish.follow and wish.named is None):
+        again = [device for device in table if device.can(kind) and _same(known, device)]
+        exact = [device for device in again if device.name == known.name]
+        if again:
+            return (exact or again)[0]
+    try:
+        if known is not None and isinstance(wish.named, int):  # numbers change, and it would be another device
+            noun = "microphone" if kind == "input" else "loudspeaker"
+            raise DeviceError(f'The {noun} "{known.name}" is not there: connect it again.')
+        return choose(table, wish.named, kind)
+    except DeviceError:
+        if wish.or_default and wish.named is not None:
+            return choose(table, None, kind)
+        raise
+
+
+_CARD = re.compile(r"\(hw:\d+,")
+
+
+def _same(one: DeviceInfo, other: DeviceInfo) -> bool:
+    """Whether it is the same device, which may have come back as another card of ALSA."""
+    alike = one.host_api == other.host_api and _CARD.sub("(hw:", one.name) == _CARD.sub("(hw:", other.name)
+    return alike and (one.inputs > 0, one.outputs > 0) == (other.inputs > 0, other.outputs > 0)
+
+
 def _matches(able: Sequence[DeviceInfo], wanted: str | int) -> list[DeviceInfo]:
     """The best kind of match that finds any device: number, exact name, name in another case, part of a name."""
     if isinstance(wanted, int):
@@ -205,10 +256,13 @@ def library() -> Generator[Library]:
 def acquire() -> Library:
     """As `library`, for one who keeps it until `release`."""
     with _users.lock:
+        if _users.n and time.monotonic() < _users.renewal:
+            raise DeviceError("The list of sound devices is being read anew: try again in a moment.")
         if _users.n == 0:
-            _users.unmute = _mute()
+            _users.renewal, _users.unmute = 0.0, _mute()
+        refresh, _users.right = _users.n == 0 and not _users.right, False
         try:
-            sd = _load(refresh=_users.n == 0)
+            sd = _load(refresh=refresh)
         except BaseException:
             if _users.n == 0:
                 _users.unmute()
@@ -225,6 +279,48 @@ def release() -> None:
             _users.unmute()
 
 
+def is_listed(table: Sequence[DeviceInfo]) -> bool:
+    """Whether PortAudio's list, whenever it was read, is still right; then the next user does not read it anew."""
+    with _users.lock:
+        sd = cast("Library | None", sys.modules.get("sounddevice"))
+        if sd is not None:
+            with suppress(sd.PortAudioError):  # it could not be initialised the last time: there is no list
+                _users.right = devices(sd) == [replace(device, rates=()) for device in table]
+        return _users.right
+
+
+def keep_list() -> None:
+    """The next user does not read the list anew: it is asked for a name that needs no new one."""
+    with _users.lock:
+        _users.right = True
+
+
+def on_renewal(let_go: Callable[[], None], loop: asyncio.AbstractEventLoop | None) -> None:
+    """Somebody who lets go of the library when asked to, called on its loop; None: not any more."""
+    with _users.lock:
+        if loop is None:
+            _users.asked.pop(let_go, None)
+        else:
+            _users.asked[let_go] = loop
+
+
+def renew() -> None:
+    """Asks all users to let go for a moment: the first one to acquire it after the last release gets a new list.
+
+    Until then, but at most for RENEWAL_S (there may be users who cannot be asked), nobody gets the old one.
+    """
+    with _users.lock:
+        if _users.n == 0:
+            return
+        _users.renewal = time.monotonic() + RENEWAL_S
+        for let_go, loop in _users.asked.items():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(let_go)
+
+
+RENEWAL_S = 2.0
+
+
 class _Users:
     """Who uses the library now. PortAudio is one per process, so this is too."""
 
@@ -232,6 +328,10 @@ class _Users:
         self.lock = threading.Lock()
         self.n = 0
         self.unmute: Callable[[], None] = lambda: None
+        self.null: int | None = None
+        self.renewal = 0.0
+        self.right = False
+        self.asked: dict[Callable[[], None], asyncio.AbstractEventLoop] = {}
 
 
 _users = _Users()
@@ -277,13 +377,13 @@ def _mute() -> Callable[[], None]:
     libc = ctypes.CDLL(None)
     libc.fopen.restype = ctypes.c_void_p
     slot = ctypes.c_void_p.in_dll(libc, "stderr")
-    before, null = slot.value, cast("int | None", libc.fopen(b"/dev/null", b"w"))
-    if null is None:
+    _users.null = _users.null or cast("int | None", libc.fopen(b"/dev/null", b"w"))
+    if _users.null is None:
         return lambda: None
-    slot.value = null
+    before, slot.value = slot.value, _users.null
 
     def unmute() -> None:
-        # The file stays open: a thread of PortAudio may be about to write to it. Some 500 bytes per session.
+        # The file stays open, for the next time: a thread of PortAudio may be about to write to it.
         slot.value = before
 
     return unmute

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from voiceloop.adapters.audio.outlet import Outlet
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.core.audio import FRAME, RATE, Pcm, silence
 from voiceloop.ports import Capture
@@ -13,7 +14,7 @@ _LONGEST_S = 120
 """How long silence goes on after the recording, should the session find no end."""
 
 
-class RecordedPort:
+class RecordedPort(Outlet):
     """An `AudioPort` for a session on virtual time.
 
     frames: pairs of (tick of the session's clock, samples), in order; silence follows. lag: ticks from the moment a
@@ -24,15 +25,10 @@ class RecordedPort:
     xruns = (0, 0)
 
     def __init__(self, frames: Sequence[tuple[int, Pcm]], out_rate: int, *, lag: int = 0) -> None:
+        super().__init__(Playback(out_rate))
         self._frames = frames
         self._lag = lag
-        self._playback = Playback(out_rate)
         self._exhausted = False
-
-    @property
-    def out_rate(self) -> int:
-        """Rate of what `write` takes, Hz."""
-        return self._playback.rate
 
     @property
     def exhausted(self) -> bool:
@@ -56,22 +52,6 @@ class RecordedPort:
             heard = max(0, (now - self._lag) * out_rate // RATE)
             self._exhausted = number >= len(self._frames)
             yield Capture(mic, None, self._playback.news(heard))
-
-    async def write(self, reply: int, pcm: Pcm) -> None:
-        """Queues samples of a reply; waits above the high-water mark (2 s)."""
-        await self._playback.write(reply, pcm)
-
-    def hold(self, reply: int) -> int:
-        """Stops, and keeps the rest. Returns samples played."""
-        return self._playback.hold(reply)
-
-    def resume(self, reply: int) -> None:
-        """Goes on from the sample at which `hold` stopped."""
-        self._playback.resume(reply)
-
-    def flush(self, reply: int) -> int:
-        """Stops, and drops the rest. Returns samples played."""
-        return self._playback.flush(reply)
 
     def gain(self, factor: float) -> None:
         """Nobody hears it."""

@@ -12,25 +12,21 @@ from one thread of the port, because they block and because COM on Windows wants
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from queue import SimpleQueue
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 from voiceloop.adapters.audio import portaudio
+from voiceloop.adapters.audio.desk import Desk
+from voiceloop.adapters.audio.outlet import Outlet, Rated
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo as DeviceInfo
-from voiceloop.adapters.audio.portaudio import Library, Stream, device_error
+from voiceloop.adapters.audio.portaudio import Library, Stream, Wish, device_error
 from voiceloop.adapters.audio.portaudio import list_devices as list_devices
+from voiceloop.adapters.audio.primer import Primer
 from voiceloop.adapters.audio.taps import Framer, Tap
-from voiceloop.core.audio import Pcm
 from voiceloop.errors import DeviceError
 from voiceloop.ports import Capture, Resampler
-
-T = TypeVar("T")
 
 RATES = (16_000, 48_000, 44_100, 0, 32_000, 24_000, 96_000, 8_000)
 """Rates to try, in this order; 0 stands for the device's own default."""
@@ -46,8 +42,11 @@ WATCH_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the device threads run on. out_delay_s: what PortAudio says lies between the callback and the ear."""
+    """What the device threads run on. ear, mouth: which devices they are. out_delay_s: what PortAudio says lies between
+    the callback and the ear."""
 
+    ear: DeviceInfo
+    mouth: DeviceInfo
     streams: tuple[Stream, ...]
     in_rate: int
     out_rate: int
@@ -60,50 +59,55 @@ class Settings:
 
     rates: in order of preference, 0 for the device's default. block_s: 10 to 20 ms; PortAudio's own choice costs
     half a core and drops blocks (shared/ENGINES.md). latency_s: what is asked of PortAudio, 0.06 to 0.1; more for
-    machines that stutter. lost_s: a device that gives no block for so long is lost. open_s: how long opening may take.
-    two_streams: host APIs whose devices get no duplex stream.
+    machines that stutter. lost_s: a device that gives no block for so long is lost; it is noticed up to WATCH_S later.
+    first_s: the same for its first block, as Bluetooth takes its time. open_s: how long opening may take. two_streams:
+    host APIs whose devices get no duplex stream. primer_s, sleeps_after_s: as in `Primer`.
     """
 
     rates: Sequence[int] = RATES
     block_s: float = 0.02
     latency_s: float = 0.06
-    lost_s: float = 2.0
+    lost_s: float = 1.5
+    first_s: float = 2.5
+    primer_s: float = 0.0
+    sleeps_after_s: float = 0.0
     open_s: float = 10.0
     two_streams: frozenset[str] = TWO_STREAMS
 
 
-class SoundDevicePort:
-    """An `AudioPort` on real devices, each named by number, name, part of a name, or None for the default.
+class SoundDevicePort(Outlet):
+    """An `AudioPort` on real devices, each named by number, name, part of a name, None for the default, or a `Wish`.
 
     One duplex stream if both ends are one device and it allows that (not on ALSA, see TWO_STREAMS), else one stream
     each; then the reference is brought to the microphone's clock. Progress counts what the loudspeaker has really
     played: what was handed over, less the latency that PortAudio reports. When nobody fetches frames, two seconds
     are kept, then the oldest go.
+
+    playback: of a port before this one that lost its device; it keeps its rate, and goes on where it was. desk: who
+    talks to PortAudio.
     """
 
     def __init__(
         self,
-        input_device: str | int | None,
-        output_device: str | int | None,
+        input_device: str | int | Wish | None,
+        output_device: str | int | Wish | None,
         resampler: Callable[[int, int], Resampler],
         settings: Settings | None = None,
+        *,
+        playback: Playback | None = None,
+        desk: Desk | None = None,
     ) -> None:
-        self._wanted = (input_device, output_device)
+        super().__init__(playback or Playback(0))
+        self._wanted = (_wish(input_device), _wish(output_device))
         self._settings = settings or Settings()
         self._resampler = resampler
-        self._desk = _Desk()
+        self._desk = desk or Desk()
         self._opened: Opened | None = None
         self._tap = Tap()
-        self._playback = Playback(0)
         self._arrived = asyncio.Event()
         self._failure: DeviceError | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @property
-    def out_rate(self) -> int:
-        """Rate of what `write` takes, Hz; 0 before `open`."""
-        return self._playback.rate
 
     @property
     def stepped(self) -> bool:
@@ -120,6 +124,28 @@ class SoundDevicePort:
         """(blocks of input that were lost, blocks of output that came too late), as PortAudio tells."""
         return self._tap.lost, self._tap.late
 
+    @property
+    def playback(self) -> Playback:
+        """Its loudspeaker's queue, for a port after this one."""
+        return self._playback
+
+    @property
+    def heard(self) -> int:
+        """The position on the output that the loudspeaker has reached, as far as is known."""
+        return self._tap.heard
+
+    @property
+    def devices(self) -> tuple[DeviceInfo, DeviceInfo]:
+        """Microphone and loudspeaker, while it is open."""
+        if self._opened is None:
+            raise ValueError("the port is not open")
+        return self._opened.ear, self._opened.mouth
+
+    @property
+    def settled(self) -> bool:
+        """After `close`: False if PortAudio still has not done all that was asked of it."""
+        return self._desk.settled
+
     async def open(self) -> None:
         """Takes the devices and starts them. Raises DeviceError, also if they do not answer in time."""
         loop = asyncio.get_running_loop()
@@ -127,8 +153,13 @@ class SoundDevicePort:
         try:
             async with asyncio.timeout(self._settings.open_s):
                 opened = await self._desk.call(self._take)
-                self._playback = Playback(opened.out_rate)
-                self._tap.connect(self._playback, opened.out_delay_s, lambda: loop.call_soon_threadsafe(self._look))
+                if not self._playback.rate:
+                    wanted = self._settings
+                    primer = Primer(opened.out_rate, wanted.primer_s, wanted.sleeps_after_s)
+                    self._playback = Playback(opened.out_rate, primer=primer)
+                same = opened.out_rate == self._playback.rate
+                source = self._playback if same else Rated(self._playback, opened.out_rate, self._resampler)
+                self._tap.connect(source, opened.out_delay_s, lambda: loop.call_soon_threadsafe(self._look))
                 await self._desk.call(lambda: _start(opened))
         except TimeoutError:
             self._give_back()
@@ -162,30 +193,14 @@ class SoundDevicePort:
             if not self._tap.waiting:
                 await self._arrived.wait()
 
-    async def write(self, reply: int, pcm: Pcm) -> None:
-        """Queues samples of a reply at out_rate; waits above the high-water mark (2 s)."""
-        await self._playback.write(reply, pcm)
-
-    def hold(self, reply: int) -> int:
-        """Stops with the block that is being played (latency_s later) and keeps the rest. Returns where, exactly."""
-        return self._playback.hold(reply)
-
-    def resume(self, reply: int) -> None:
-        """Goes on from the sample at which `hold` stopped, faded in over 5 ms."""
-        self._playback.resume(reply)
-
-    def flush(self, reply: int) -> int:
-        """As `hold`, but drops the rest. The count is exact already."""
-        return self._playback.flush(reply)
-
-    def gain(self, factor: float) -> None:
-        """Volume of everything played, 0..1; the reference follows."""
-        self._playback.gain(factor)
-
     async def close(self) -> None:
         """Gives the devices back. Twice is legal."""
-        self._closed = True
         self._playback.close()
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """As `close`, but the loudspeaker's queue stays as it is, for a port after this one."""
+        self._closed = True
         self._arrived.set()
         if self._watch is not None:
             self._watch.cancel()
@@ -202,7 +217,7 @@ class SoundDevicePort:
         """On the desk's thread: opens what was asked for."""
         sd = portaudio.acquire()
         try:
-            self._opened = _open(sd, self._wanted, self._settings, self._tap)
+            self._opened = _open(sd, self._wanted, self._settings, self._tap, self._playback.rate)
         except BaseException:
             portaudio.release()
             raise
@@ -226,9 +241,7 @@ class SoundDevicePort:
         """On the loop, after a block came or a stream ended."""
         self._tap.waking = False
         if self._tap.ended and not self._closed:
-            self._fail(
-                "The sound device was lost: connect it again, or start the sound server, and start voiceloop again."
-            )
+            self._fail("The sound device was lost: connect it again, or start the sound server.")
         self._arrived.set()
 
     def _watchdog(self, seen: tuple[int, int], silent_s: float) -> None:
@@ -236,7 +249,8 @@ class SoundDevicePort:
         beats = self._tap.beats
         stopped = any(now == before for now, before in zip(beats, seen, strict=True))
         silent_s = silent_s + WATCH_S if stopped else 0.0
-        if silent_s >= self._settings.lost_s:
+        patience_s = self._settings.lost_s if all(seen) else max(self._settings.lost_s, self._settings.first_s)
+        if silent_s >= patience_s:
             self._fail("The sound device has stopped giving sound: check that it is not suspended or unplugged.")
             self._arrived.set()
             return
@@ -248,14 +262,29 @@ class SoundDevicePort:
         self._failure = self._failure or DeviceError(sentence)
 
 
-def _open(sd: Library, wanted: tuple[str | int | None, str | int | None], settings: Settings, tap: Tap) -> Opened:
-    """The devices, opened but not started. Raises DeviceError."""
+def _wish(named: str | int | Wish | None) -> Wish:
+    return named if isinstance(named, Wish) else Wish(named)
+
+
+def _open(sd: Library, wanted: tuple[Wish, Wish], settings: Settings, tap: Tap, rate: int) -> Opened:
+    """The devices, opened but not started. rate: of what will be played, if that is known. Raises DeviceError."""
     table = portaudio.devices(sd)
-    ear, mouth = portaudio.choose(table, wanted[0], "input"), portaudio.choose(table, wanted[1], "output")
+    ear, mouth = portaudio.find(table, wanted[0], "input"), portaudio.find(table, wanted[1], "output")
+    settings = replace(settings, rates=(rate, *settings.rates)) if rate else settings
+    opened = _open_found(sd, ear, mouth, settings, tap)
+    table = portaudio.devices(sd)
+    if (table[ear.number], table[mouth.number]) != (ear, mouth):  # then these are other devices (sounddevice issue 427)
+        for stream in opened.streams:
+            stream.close()
+        raise DeviceError("The sound devices changed while they were opened: try again.")
+    return opened
+
+
+def _open_found(sd: Library, ear: DeviceInfo, mouth: DeviceInfo, settings: Settings, tap: Tap) -> Opened:
     if ear.number == mouth.number and ear.host_api not in settings.two_streams:
         try:
             stream, rate = _try_rates(sd.RawStream, sd, ear, settings, tap.duplex, tap.finished)
-            return Opened((stream,), rate, rate, _delay(stream))
+            return Opened(ear, mouth, (stream,), rate, rate, _delay(stream))
         except sd.PortAudioError:
             pass  # some drivers allow each direction, but not both in one stream: the errors below are the clearer
     opened: list[tuple[Stream, int]] = []
@@ -271,7 +300,7 @@ def _open(sd: Library, wanted: tuple[str | int | None, str | int | None], settin
             stream.close()
         raise
     (source, in_rate), (sink, out_rate) = opened
-    return Opened((source, sink), in_rate, out_rate, _delay(sink))
+    return Opened(ear, mouth, (source, sink), in_rate, out_rate, _delay(sink))
 
 
 def _try_rates(
@@ -316,54 +345,3 @@ def _start(opened: Opened) -> None:
             stream.start()
         except Exception as error:
             raise device_error(error, "sound device") from error
-
-
-class _Desk:
-    """The one thread that talks to PortAudio, between `start` and `finish`. Daemon: a hung driver holds up no exit."""
-
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="voiceloop-portaudio", daemon=True)
-        self._thread.start()
-
-    async def call(self, job: Callable[[], T]) -> T:
-        """job() on the thread. When cancelled, it still runs to its end there, before any later job."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def run() -> None:
-            try:
-                result = job()
-            except Exception as error:  # noqa: BLE001  it is raised where the job was asked for
-                answer = partial(future.set_exception, error)
-            else:
-                answer = partial(future.set_result, result)
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(lambda: None if future.done() else answer())
-
-        self._jobs.put(run)
-        return await future
-
-    async def finish(self, job: Callable[[], None]) -> None:
-        """job() as the last one, if the thread runs; waits for it."""
-        if self._thread is not None:
-            self._thread = None
-            waited = self.call(job)
-            try:
-                await waited
-            finally:
-                self._jobs.put(None)
-
-    def abandon(self, job: Callable[[], None]) -> None:
-        """job() as the last one; does not wait."""
-        if self._thread is not None:
-            self._thread = None
-            self._jobs.put(job)
-            self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from voiceloop.adapters.audio.outlet import Source
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker, silence
 from voiceloop.ports import Capture, Progress, Resampler
@@ -66,22 +67,29 @@ class Tap:
         self.ended = False
         self.closing = False
         self.waking = False
-        self._playback = Playback(0)
+        self._playback: Source = Playback(0)
         self._delay_s = 0.0
+        self._start = 0
         self._wake: Callable[[], object] = bool
         self._ring: deque[Block] = deque(maxlen=KEPT)
         self._played: deque[Pcm] = deque(maxlen=KEPT)
         self._ends = _Ends()
 
-    def connect(self, playback: Playback, delay_s: float, wake: Callable[[], object]) -> None:
+    def connect(self, playback: Source, delay_s: float, wake: Callable[[], object]) -> None:
         """Before the streams start. delay_s: used where the callback's times are unknown. wake: called from the
         device's thread after a block, again only when `waking` has been cleared."""
         self._playback, self._delay_s, self._wake = playback, delay_s, wake
+        self._start = self._ends.heard = playback.pulled
 
     @property
     def beats(self) -> tuple[int, int]:
         """Blocks so far, (recorded, played)."""
         return self._ends.recorded, self._ends.played
+
+    @property
+    def heard(self) -> int:
+        """The position on the output that the loudspeaker has reached."""
+        return self._ends.heard
 
     @property
     def waiting(self) -> bool:
@@ -112,7 +120,7 @@ class Tap:
         ahead_s = time.outputBufferDacTime - time.currentTime
         # Some host APIs give zeros or another clock; no device is two seconds away.
         ahead_s = ahead_s if 0.0 < ahead_s < 2.0 else self._delay_s
-        ends.heard = playback.pulled - round(ahead_s * playback.rate)
+        ends.heard = max(self._start, playback.pulled - round(ahead_s * playback.rate))
         block = playback.pull(frames)
         outdata[:] = block
         self._played.append(block)
