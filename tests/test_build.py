@@ -220,6 +220,7 @@ def test_every_turn_key_reaches_the_policy() -> None:
         "run_ahead": "none", "tries": 3, "barge_in": "ignore", "slow_after_s": 1.0, "preset": "quick", "reopen_s": 0.5,
         "max_stt_s": 9.0, "max_chars": 9, "barge_in_thinking": "stop", "barge_in_tool": "pause", "duck": 0.2,
         "still_after_s": 9.0, "reprompt_after_s": 9.0, "reprompts": 3, "end_after_s": 60.0,
+        "mode": "push_to_talk",
     }  # fmt: skip
     assert set(other) == set(msgspec.to_builtins(Config().turn)) - {"model", "model_path"}
     for key, value in other.items():

@@ -164,6 +164,7 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
     turn, phrases = config.turn, config.phrases
     policy = replace(
         preset(turn.preset),
+        push_to_talk=turn.mode == "push_to_talk",
         on=config.vad.on,
         off=config.vad.off,
         onset=ticks(turn.onset_s),

@@ -46,6 +46,7 @@ class Audio(Struct, frozen=True, forbid_unknown_fields=True):
     output: str | int = ""
     echo: Literal["auto", "off"] = "auto"
     volume: Share = 1.0
+    duck_others: Share = 1.0
 
 
 class VadSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +65,7 @@ _BargeIn = Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"]
 class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Turn-taking."""
 
+    mode: Literal["open", "push_to_talk"] = "open"
     preset: Literal["quick", "balanced", "patient", "low", "medium", "high", "auto"] = "balanced"
     wait_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     pause_s: Annotated[float, Meta(ge=0.02, le=2.0)] = 0.1

@@ -32,7 +32,7 @@ from voiceloop.session.ears import Ears
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.session.mouth import Mouth
-from voiceloop.session.observe import News, Ready
+from voiceloop.session.observe import News, Ready, Volume
 from voiceloop.session.runs import Runs
 
 _EARLY = 64
@@ -95,6 +95,7 @@ class Session:
             spawn=self._runs.spawn,
             waiting=self._runs.waiting,
             timeout_s=parts.deadlines.tts_s,
+            volume=parts.volume,
             taps=parts.taps,
         )
         self._effects = self._table()
@@ -141,6 +142,24 @@ class Session:
         said = -self._life.said
         self.feed(ev.Say(said, text, barge_in, expect))
         return said
+
+    def mute(self, on: bool = True) -> None:
+        """Stops, or starts again, to believe the microphone."""
+        self.feed(ev.Mute(on))
+
+    def push_to_talk(self, down: bool) -> None:
+        """The key went down: the user has the floor, and what plays is held. Up: what he said is answered at once."""
+        self.feed(ev.PushToTalk(down))
+
+    @property
+    def volume(self) -> float:
+        """Of everything that is said, 0..1; as loud as that from now on."""
+        return self._mouth.volume
+
+    @volume.setter
+    def volume(self, volume: float) -> None:
+        self._mouth.volume = volume
+        self.news.tell(Volume(self.volume))
 
     @property
     def lost(self) -> int:
@@ -199,7 +218,7 @@ class Session:
         try:
             await self._warm_up()
             await port.open()
-            port.gain(parts.volume)
+            self._mouth.tune()
             self._clock.start()
             life.live = True
             for tap in parts.taps:
@@ -243,7 +262,7 @@ class Session:
             ev.Release: lambda a: mouth.release(a.reply),
             ev.Hold: lambda a: self.feed(ev.Played(a.reply, port.hold(a.reply))),
             ev.Resume: lambda a: port.resume(a.reply),
-            ev.Gain: lambda a: port.gain(self._parts.volume * a.factor),
+            ev.Gain: lambda a: mouth.lower(a.factor),
             ev.Hush: self._hush,
             ev.Sure: lambda a: self._mind.be_sure(a.turn),
             ev.End: lambda a: self.close(),
