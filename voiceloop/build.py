@@ -15,9 +15,20 @@ from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
+from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools
-from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import (
+    AudioPort,
+    EchoCanceller,
+    EndOfTurn,
+    Handler,
+    OtherSound,
+    Resampler,
+    Synthesizer,
+    Transcriber,
+    Vad,
+)
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -68,6 +79,7 @@ async def assemble(
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
         vad, vad_name = _vad(config)
         echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
+        others, trouble = _others(config) if port is None else (None, ())
         parts = Parts(
             port=port or audio_port(config),
             vad=vad,
@@ -81,8 +93,9 @@ async def assemble(
             volume=config.audio.volume,
             language=language(config),
             end_of_turn=shared.end_of_turn,
+            others=others,
         )
-        yield Assembled(parts, {**shared.names, "vad": vad_name}, notices)
+        yield Assembled(parts, {**shared.names, "vad": vad_name}, (*notices, *trouble))
 
 
 @asynccontextmanager
@@ -347,6 +360,23 @@ def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
     except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
         reason = str(exc).rstrip(".")
         return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
+
+
+def _others(config: Config) -> tuple[OtherSound | None, tuple[str, ...]]:
+    """What lowers other programs, and what to say about it."""
+    from voiceloop.adapters.audio import others
+
+    if config.audio.duck_others == 1.0 and not others.unrepaired(state_folder()):
+        return None, ()
+    if not others.available():
+        what = "audio.duck_others needs pactl (PulseAudio or PipeWire), which is not here"
+        return None, (f"Other programs stay as loud as they are: {what}.",)
+    return others.PulseOthers(config.audio.duck_others, state_folder()), ()
+
+
+def state_folder() -> Path:
+    """Where things are kept for this user that can be done without."""
+    return trace_folder().parent
 
 
 def _handler(tools: Tools, given: object | None) -> Handler:

@@ -83,3 +83,27 @@ async def test_a_volume_is_cut_to_what_one_can_be() -> None:
     assert talk.session.volume == 1.0
     await talk.run()
     assert talk.port.gains[-1] == 1.0
+
+
+class Neighbours:
+    """Notes when they are lowered, restored, closed."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def lower(self) -> None:
+        self.did.append("lower")
+
+    def restore(self) -> None:
+        self.did.append("restore")
+
+    async def aclose(self) -> None:
+        self.did.append("close")
+
+
+async def test_others_are_lower_from_the_first_sound_to_the_end_of_the_reply() -> None:
+    others = Neighbours()
+    await Talk(-0.5, 1.0, -3.0, others=others).run()
+    assert others.did[0] == "lower"
+    assert others.did[-2:] == ["restore", "close"]
+    assert others.did.count("restore") == 1

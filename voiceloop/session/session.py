@@ -21,6 +21,7 @@ from voiceloop.ports import (
     EndOfTurn,
     Handler,
     Observer,
+    OtherSound,
     Resampler,
     Synthesizer,
     Tap,
@@ -59,6 +60,7 @@ class Parts:
     language: Language = field(default_factory=Language)
     end_of_turn: EndOfTurn | None = None
     taps: tuple[Tap, ...] = ()
+    others: OtherSound | None = None
 
 
 class Session:
@@ -127,6 +129,8 @@ class Session:
             if lost or late or self.lost:
                 log.info("sound: %d blocks lost, %d late, %d samples not fetched in time", lost, late, self.lost)
             await port.close()
+            if self._parts.others:
+                await self._parts.others.aclose()
 
     def close(self) -> None:
         """Ends `run` soon: what is said is cut off, all tasks are joined. Idempotent."""
@@ -268,6 +272,7 @@ class Session:
             ev.End: lambda a: self.close(),
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),
             ev.Listen: lambda a: self._ears.believe(a.on),
+            ev.StateChanged: self._make_room,
             ev.Wake: lambda a: self._clock.wake(a.now, self._due),
         }
 
@@ -282,6 +287,11 @@ class Session:
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
         self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history, self._parts.port.out_rate))
+
+    def _make_room(self, news: ev.StateChanged) -> None:
+        """Other programs are lower while somebody speaks or is to speak."""
+        if others := self._parts.others:
+            others.restore() if news.state == "listening" else others.lower()
 
     def _due(self) -> None:
         self._runs.spawn(self._tick(), "tick")  # a task, so that a bug in what follows ends the session
