@@ -10,20 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceloop import lexicons
+from voiceloop import calibration, lexicons
 from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
-from voiceloop.makers import Tools
+from voiceloop.makers import Tools, other_sound
 from voiceloop.ports import (
     AudioPort,
     EchoCanceller,
     EndOfTurn,
     Handler,
-    OtherSound,
     Resampler,
     Synthesizer,
     Transcriber,
@@ -37,6 +36,7 @@ from voiceloop.session.workers import Workers
 
 if TYPE_CHECKING:
     from voiceloop.adapters.audio.portaudio import DeviceInfo
+    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
 
 _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
@@ -79,7 +79,7 @@ async def assemble(
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
         vad, vad_name = _vad(config)
         echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
-        others, trouble = _others(config) if port is None else (None, ())
+        others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
             port=port or audio_port(config),
             vad=vad,
@@ -231,10 +231,15 @@ def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) 
 
 def audio_port(config: Config) -> AudioPort:
     """The configured devices. Nothing is opened yet."""
-    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
+    return device_port(config, lambda pair: calibration.extra_s(state_folder(), pair))
+
+
+def device_port(config: Config, extra_s: Callable[[str], float]) -> SoundDevicePort:
+    """The same as what it is. extra_s: by how much later than PortAudio says a pair of devices is heard."""
+    from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
 
     audio = config.audio
-    return SoundDevicePort(_device(audio.input), _device(audio.output), resampler)
+    return SoundDevicePort(_device(audio.input), _device(audio.output), resampler, Settings(extra_s=extra_s))
 
 
 def file_port(
@@ -360,18 +365,6 @@ def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
     except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
         reason = str(exc).rstrip(".")
         return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
-
-
-def _others(config: Config) -> tuple[OtherSound | None, tuple[str, ...]]:
-    """What lowers other programs, and what to say about it."""
-    from voiceloop.adapters.audio import others
-
-    if config.audio.duck_others == 1.0 and not others.unrepaired(state_folder()):
-        return None, ()
-    if not others.available():
-        what = "audio.duck_others needs pactl (PulseAudio or PipeWire), which is not here"
-        return None, (f"Other programs stay as loud as they are: {what}.",)
-    return others.PulseOthers(config.audio.duck_others, state_folder()), ()
 
 
 def state_folder() -> Path:

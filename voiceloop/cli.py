@@ -1,4 +1,4 @@
-"""The command line: `voiceloop run | devices | say | transcribe | replay | why`."""
+"""The command line: `voiceloop run | devices | doctor | calibrate | say | transcribe | replay | why`."""
 
 from __future__ import annotations
 
@@ -121,6 +121,20 @@ def transcribe(args: argparse.Namespace) -> int:
     failed: list[bool] = []
     wait_for(_transcribe_all(args, config, failed))
     return 1 if failed else 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Checks devices, echo, engines, services and configuration, and says what to do."""
+    from voiceloop.doctor import command
+
+    return command.doctor(lambda: _config(args), args.json)
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """Measures delay and echo of microphone and loudspeaker with a short sound, and keeps the result."""
+    from voiceloop.doctor import command
+
+    return command.calibrate(_config(args), args.json)
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -336,6 +350,11 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
     talk.add_argument("--record", metavar="FILE", help="the session as one file, with voices and words: NAME.voiceloop")
     add("devices", devices)
+    examined = add("doctor", doctor)
+    examined.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
+    for sub in (examined, add("calibrate", calibrate)):
+        sub.add_argument("--input", nargs=1, default=[], metavar="NAME", help="microphone (name or number)")
+        sub.add_argument("--output", metavar="NAME", help="loudspeaker (name or number)")
     speak = add("say", say)
     speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
     speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")

@@ -67,16 +67,16 @@ class Tap:
         self.closing = False
         self.waking = False
         self._playback = Playback(0)
-        self._delay_s = 0.0
+        self._delay_s = self._extra_s = 0.0
         self._wake: Callable[[], object] = bool
         self._ring: deque[Block] = deque(maxlen=KEPT)
         self._played: deque[Pcm] = deque(maxlen=KEPT)
         self._ends = _Ends()
 
-    def connect(self, playback: Playback, delay_s: float, wake: Callable[[], object]) -> None:
-        """Before the streams start. delay_s: used where the callback's times are unknown. wake: called from the
-        device's thread after a block, again only when `waking` has been cleared."""
-        self._playback, self._delay_s, self._wake = playback, delay_s, wake
+    def connect(self, playback: Playback, delay_s: float, wake: Callable[[], object], *, extra_s: float = 0.0) -> None:
+        """Before the streams start. delay_s: used where the callback's times are unknown. extra_s: on top of either.
+        wake: called from the device's thread after a block, again only when `waking` has been cleared."""
+        self._playback, self._delay_s, self._wake, self._extra_s = playback, delay_s, wake, extra_s
 
     @property
     def beats(self) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class Tap:
         ahead_s = time.outputBufferDacTime - time.currentTime
         # Some host APIs give zeros or another clock; no device is two seconds away.
         ahead_s = ahead_s if 0.0 < ahead_s < 2.0 else self._delay_s
-        ends.heard = playback.pulled - round(ahead_s * playback.rate)
+        ends.heard = playback.pulled - round(max(0.0, ahead_s + self._extra_s) * playback.rate)
         block = playback.pull(frames)
         outdata[:] = block
         self._played.append(block)
