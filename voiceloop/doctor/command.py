@@ -15,7 +15,7 @@ from voiceloop import build, calibration
 from voiceloop.calibration import Calibration
 from voiceloop.config import Config
 from voiceloop.doctor import engines, sound
-from voiceloop.doctor.finding import Finding, Verdict
+from voiceloop.doctor.finding import Finding, Verdict, advice
 from voiceloop.doctor.listening import Take, listen, measured
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.process import wait_for
@@ -24,6 +24,7 @@ Progress = Callable[[str], object]
 
 _SWEEPS = 5
 _MORE_SWEEPS = 8
+_UNSTEADY_S = 0.02
 _SIGNS: dict[Verdict, tuple[str, str, str]] = {
     "ok": ("✓", "ok", "green"),
     "warn": ("!", "!", "yellow"),
@@ -70,6 +71,8 @@ def calibrate(config: Config, as_json: bool) -> int:
         return 0
     for line in _figures(result):
         report.line(line)
+    if result.spread_s > _UNSTEADY_S:
+        report.line("The delay swung: measure again when the machine is quiet, and use one device for both.", "yellow")
     report.line(f"Kept in {path}.", "dim")
     return 0
 
@@ -127,8 +130,8 @@ async def _devices(config: Config, canceller: bool | None, progress: Progress) -
 
 
 def _device_finding(name: str, exc: DeviceError) -> Finding:
-    what, _, todo = str(exc).partition(": ")
-    return Finding(name, "bad", what, todo[:1].upper() + todo[1:])
+    what, todo = advice(str(exc))
+    return Finding(name, "bad", what, todo)
 
 
 def _figures(found: Calibration) -> Sequence[str]:
@@ -186,7 +189,7 @@ class _Report:
             rows = [asdict(finding) for finding in self._findings]
             print(json.dumps({"ok": not bad, "bad": bad, "warnings": warn, "findings": rows}))
         elif bad:
-            self.line(f"{bad} broken, {warn} to look at.", "bold red")
+            self.line(f"{bad} broken" + (f", {warn} to look at." if warn else "."), "bold red")
         elif warn:
             self.line(f"It works; {warn} to look at.", "yellow")
         else:

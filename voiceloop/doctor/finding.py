@@ -23,3 +23,9 @@ class Finding:
     text: str
     todo: str = ""
     data: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+def advice(sentence: str) -> tuple[str, str]:
+    """The sentence of an error as what is wrong and what to do; all of it as the first if it lists something."""
+    what, colon, todo = sentence.partition(": ")
+    return (what, todo[:1].upper() + todo[1:]) if colon and ";" not in what else (sentence, "")

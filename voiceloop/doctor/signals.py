@@ -62,7 +62,7 @@ class Echoes:
     asked: int
 
 
-def sweep(rate: int, *, seconds: float = SWEEP_S, peak_db: float = -9.0) -> Pcm:
+def sweep(rate: int, *, seconds: float = SWEEP_S, peak_db: float = -15.0) -> Pcm:
     """A sine that rises from 300 to 6000 Hz (or what the rate allows), soft at both ends. int16 (n,)."""
     n = round(rate * seconds)
     low, high = _LOW_HZ, min(_HIGH_HZ, 0.42 * rate)
