@@ -74,3 +74,12 @@ def test_what_is_broken_is_found(server: SoundServer) -> None:
     report = run(server, "doctor", "--tts", "nothing", code=1)
     bad = {finding["name"] for finding in report["findings"] if finding["verdict"] == "bad"}
     assert bad == {"engines", "devices"}
+    command = [sys.executable, "-m", "voiceloop", "doctor", "--tts", "nothing"]
+    env = environment(server.home, PYTHONPATH=str(ROOT), PYTHONIOENCODING="ascii")
+    lines = subprocess.run(command, env=env, capture_output=True, text=True, check=False).stdout.splitlines()
+    assert lines[0] == "ok configuration   is valid"
+    assert lines[-3:] == [
+        "X  devices         no microphone and no loudspeaker was found",
+        "                   Connect one, or start the sound server.",
+        "2 broken.",
+    ]

@@ -106,9 +106,13 @@ def test_they_come_back_when_it_ends_in_the_middle(server: SoundServer, end: sig
             process.wait(WAIT_S)
         if end == signal.SIGKILL:
             assert volumes(server) == LOW
-            with talking(server):
+            with talking(server) as process:
                 server.speak(SPEECH)
+                assert process.stdout is not None
+                assert any("ReplyEnded" in line for line in process.stdout)
                 until(lambda: volumes(server) == BEFORE)
+                process.terminate()
+                process.wait(WAIT_S)
         assert volumes(server) == BEFORE
         left = [path.read_text() for path in Path(server.home / "state").rglob("lowered-*")]
         assert not any("music" in text for text in left), "only who ended while it was low is remembered"

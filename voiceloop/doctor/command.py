@@ -54,7 +54,8 @@ def calibrate(config: Config, as_json: bool) -> int:
 
     async def work() -> None:
         with report.progress() as progress:
-            takes.append(await listen(build.device_port(config, lambda pair: 0.0), _MORE_SWEEPS, progress))
+            port = build.device_port(config, lambda pair: 0.0)
+            takes.append(await listen(port, _MORE_SWEEPS, progress, volume=config.audio.volume))
 
     wait_for(work())
     (take,) = takes
@@ -115,7 +116,8 @@ async def _devices(config: Config, canceller: bool | None, progress: Progress) -
     if listed.verdict == "bad":
         return
     try:
-        take = await listen(build.device_port(config, lambda pair: 0.0), _SWEEPS, progress)
+        port = build.device_port(config, lambda pair: 0.0)
+        take = await listen(port, _SWEEPS, progress, volume=config.audio.volume)
     except DeviceError as exc:
         yield _device_finding("opened", exc)
         return

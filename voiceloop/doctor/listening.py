@@ -20,6 +20,7 @@ SETTLING_S = 0.6
 """After a start blocks come in heaps, and cards click."""
 QUIET_S = 1.2
 _REPLY = 1
+_LEAST = 0.1
 
 
 class Opened(Protocol):
@@ -60,8 +61,9 @@ class Take:
     lost: int
 
 
-async def listen(port: DevicePort, n_sweeps: int, progress: Callable[[str], object]) -> Take:
-    """Opens the port, records, closes it. Raises DeviceError."""
+async def listen(port: DevicePort, n_sweeps: int, progress: Callable[[str], object], *, volume: float = 1.0) -> Take:
+    """Opens the port, plays and records, closes it. volume: 0..1; that of the replies, so that nobody is startled.
+    Raises DeviceError."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     progress("opening the devices")
@@ -72,6 +74,7 @@ async def listen(port: DevicePort, n_sweeps: int, progress: Callable[[str], obje
     try:
         opened = port.opened
         assert opened is not None, "it is open"
+        port.gain(max(volume, _LEAST))
         sound = signals.sweeps(port.out_rate, n_sweeps)
         quiet, whole = round(QUIET_S * RATE), round((QUIET_S + sound.size / port.out_rate + 0.5) * RATE)
         settling = round(SETTLING_S * RATE)
