@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from voiceloop.adapters.endofturn import smart_turn
 from voiceloop.adapters.stt import moonshine
 from voiceloop.adapters.vad import gated, silero, webrtc
 from voiceloop.core.audio import FRAME, RATE, Pcm
@@ -26,6 +27,10 @@ T = TypeVar("T")
 
 STT_S, LLM_S, SENTENCE_S, TTS_S = 0.2, 0.2, 0.04, 0.1
 """Delays of the services: words, first token, the rest of the first sentence, first sound."""
+
+
+MODEL_S = 0.15
+"""What Smart Turn needs on the machine of shared/ENGINES.md."""
 
 
 class Inline:
@@ -103,6 +108,25 @@ def _inline(steps: Coroutine[Any, Any, T]) -> T:
     except StopIteration as done:
         return done.value
     raise RuntimeError("a recognizer that runs inline does not wait")
+
+
+class Listener:
+    """An `EndOfTurn`: Smart Turn, or what it said before, MODEL_S after the call."""
+
+    def __init__(self, cache: Path, model: Path) -> None:
+        self._kept = Kept(cache / "scores", smart_turn)
+        self._network = smart_turn.Network(model)
+
+    async def warm_up(self) -> None:
+        """Nothing to load."""
+
+    async def score(self, pcm: Pcm) -> float:
+        """Its probability that the turn is complete."""
+        await asyncio.sleep(MODEL_S)
+        return float(self._kept.get(pcm, lambda: self._network.score(pcm)))
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
 
 
 class Transcriber:

@@ -20,7 +20,7 @@ from voiceloop.config import load_config, override
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, seconds, silence, ticks
 from voiceloop.core.policy import Policy
-from voiceloop.ports import Capture, Progress, Vad
+from voiceloop.ports import Capture, EndOfTurn, Progress, Vad
 from voiceloop.session.session import Parts, Session
 from voiceloop.testing import FakeResampler, VirtualLoop
 
@@ -221,8 +221,11 @@ class Take:
 class Player:
     """Plays scenes one after the other."""
 
-    def __init__(self, recognizer: Recognizer, vad: Callable[[], Vad] = silero_engine) -> None:
+    def __init__(
+        self, recognizer: Recognizer, vad: Callable[[], Vad] = silero_engine, model: EndOfTurn | None = None
+    ) -> None:
         self._recognizer = recognizer
+        self._model = model
         self._vad = vad()
         self._parts = asyncio.run(_parts())
 
@@ -248,7 +251,8 @@ class Player:
             handler=take.llm,
             synthesizer=take.tts,
             resampler=FakeResampler,
-            policy=policy,
+            policy=policy if self._model is None else replace(policy, score=True),
+            end_of_turn=self._model,
         )
         await Session(parts, [lambda event: take.news.append((port.now, event))], strict=True).run()
 

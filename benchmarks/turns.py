@@ -37,7 +37,7 @@ import material
 import scenes
 import sounds
 import table
-from engines import LLM_S, SENTENCE_S, STT_S, TTS_S, Recognizer
+from engines import LLM_S, SENTENCE_S, STT_S, TTS_S, Listener, Recognizer
 from scenes import Scene
 from score import Result, judge
 from stage import Player, explain
@@ -92,8 +92,13 @@ def tasks(args: argparse.Namespace, stage: Sequence[Scene]) -> list[Task]:
 _player: list[Player] = []
 
 
-def _begin(cache: Path) -> None:
-    _player.append(Player(Recognizer(cache)))
+def player(cache: Path, model: Path | None) -> Player:
+    """One with the recognizer, and with Smart Turn, if there is its file."""
+    return Player(Recognizer(cache), model=Listener(cache, model) if model else None)
+
+
+def _begin(cache: Path, model: Path | None) -> None:
+    _player.append(player(cache, model))
 
 
 def _play(task: Task) -> list[Result]:
@@ -102,15 +107,15 @@ def _play(task: Task) -> list[Result]:
     return [judge(take, name) for name, take in zip(policies, takes, strict=True)]
 
 
-def run(work: Sequence[Task], cache: Path, jobs: int) -> Iterator[Result]:
+def run(work: Sequence[Task], cache: Path, jobs: int, model: Path | None = None) -> Iterator[Result]:
     """The results of all tasks, in their order."""
     if jobs < 2:
-        _begin(cache)
+        _begin(cache, model)
         for task in work:
             yield from _play(task)
         return
     context = multiprocessing.get_context("spawn")  # a fork would share the threads of onnxruntime
-    with context.Pool(jobs, _begin, (cache,)) as pool:
+    with context.Pool(jobs, _begin, (cache, model)) as pool:
         for n, results in enumerate(pool.imap(_play, work, chunksize=4), 1):
             yield from results
             if sys.stderr.isatty():
@@ -136,6 +141,8 @@ def head(args: argparse.Namespace, recordings: Sequence[material.Recording], sta
     yield f"{len(stage)} scenes: " + ", ".join(f"{kind} {count}" for kind, count in n.items())
     total = round(1000 * (STT_S + LLM_S + SENTENCE_S + TTS_S))
     yield f"services on virtual time, together {total} ms; transcripts by Moonshine tiny; VAD silero"
+    if args.model:
+        yield f"end-of-turn model: {args.model.name}"
     if "over" in args.rows and sounds.missing():
         yield "voices not installed: " + ", ".join(sounds.missing())
 
@@ -149,7 +156,7 @@ def one(args: argparse.Namespace, stage: Sequence[Scene]) -> int:
         return 1
     name = args.preset.split(",")[0]
     for scene in chosen[:10]:
-        (take,) = Player(Recognizer(args.cache)).play(scene, [named(name)])
+        (take,) = player(args.cache, args.model).play(scene, [named(name)])
         result = judge(take, name)
         print(f"{scene.name} ({', '.join(scene.tags)}; {scene.speaker}), {name}")
         print(explain(take))
@@ -190,6 +197,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "voiceloop-turns")
+    parser.add_argument("--model", type=Path, metavar="ONNX", help="Smart Turn beside the words")
     parser.add_argument("--scene", metavar="NAME", help="only this one, with its events")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="with --scene: its sound")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every scene with its measures and decisions")
@@ -207,7 +215,7 @@ def main() -> int:
     stage = program(args, recordings)
     if args.scene:
         return one(args, stage)
-    results = list(run(tasks(args, stage), args.cache, args.jobs))
+    results = list(run(tasks(args, stage), args.cache, args.jobs, args.model))
     print(*head(args, recordings, stage), sep="\n")
     print(*table.rows([r for r in results if r.policy == args.preset.split(",")[0]]), sep="\n")
     found = table.points(results)

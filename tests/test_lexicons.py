@@ -136,11 +136,13 @@ def test_a_language_without_a_table_says_nothing() -> None:
 
 def test_all_evidence_moves_the_right_way() -> None:
     weights = lexicons.weights("en")
-    usual = {"wording": -2.5, "tail_db": -6.0, "p_stop": 0.7, "p_comma": 0.1, "logprob": -0.2}
+    usual = {"wording": -2.5, "tail_db": -6.0, "end_st": -0.5, "p_stop": 0.7, "p_comma": 0.1, "logprob": -0.2}
     p = evidence.finished(weights, **usual)
-    for more in ({"wording": -1.0}, {"tail_db": -12.0}, {"p_stop": 0.85}, {"logprob": -0.05}):
+    for more in ({"wording": -1.0}, {"tail_db": -12.0}, {"end_st": -3.0}, {"p_stop": 0.85}, {"logprob": -0.05}):
         assert evidence.finished(weights, **{**usual, **more}) > p
-    assert evidence.finished(weights, wording=-1.0, tail_db=-12.0) > evidence.finished(weights, wording=-5.0, tail_db=0)
+    assert evidence.finished(weights, wording=-1.0, tail_db=-12.0, end_st=-3.0) > evidence.finished(
+        weights, wording=-5.0, tail_db=0, end_st=2.0
+    )
 
 
 def test_the_data_is_small_and_says_where_it_is_from() -> None:

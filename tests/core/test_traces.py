@@ -14,7 +14,7 @@ from voiceloop.core.policy import Policy
 from voiceloop.journal.why import SENTENCES
 
 BEGUN = ("level_db",)
-WORDS = ("words", "sense", "finished", "p_stop", "p_comma", "logprob", "wording", "tail_db")
+WORDS = ("words", "sense", "finished", "p_stop", "p_comma", "logprob", "wording", "tail_db", "end_st")
 ENDED = ("quiet_s", "wait_s", "finished", "score", "ready", "pace")
 VOICE = ("age_s", "spoken_s", "words", "sense", "logprob")
 

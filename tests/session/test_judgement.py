@@ -12,6 +12,7 @@ from voiceloop import lexicons
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.core.choosing import BRIEF
 from voiceloop.core.events import Score, Scored, Transcribe, Transcribed
+from voiceloop.errors import ProviderError
 from voiceloop.ports import Transcriber, Transcript
 from voiceloop.session.judgement import Language, confirmed, doubted, joined, judged
 from voiceloop.session.mind import Deadlines, Mind
@@ -26,7 +27,8 @@ def order(expect: str = "", *, over: bool = False) -> Transcribe:
 
 def voice(seconds: float) -> Pcm:
     t = np.arange(round(seconds * RATE)) / RATE
-    sound = np.rint(9000 * np.sin(2 * np.pi * 150 * t) * np.linspace(1, 0.3, t.size)).astype(np.int16)
+    swing = np.sin(2 * np.pi * np.cumsum(np.linspace(170, 110, t.size)) / RATE)
+    sound = np.rint(9000 * swing * np.linspace(1, 0.3, t.size)).astype(np.int16)
     return np.concatenate((sound, np.zeros(RATE // 5, np.int16)))
 
 
@@ -152,8 +154,8 @@ def test_without_doubts_there_is_nothing_to_confirm() -> None:
 
 
 def test_a_model_alone_or_with_the_words() -> None:
-    assert joined(Transcribed(0, ""), 0.3) == 0.3
-    assert joined(told(LIGHTS), 0.1) < joined(told(LIGHTS), 0.9)
+    assert joined(None, 0.3) == 0.3
+    assert joined(0.6, 0.1) < joined(0.6, 0.9)
 
 
 class Scripted(FakeTranscriber):
@@ -165,6 +167,51 @@ class Scripted(FakeTranscriber):
 
     async def transcribe(self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None) -> Transcript:
         return self.said.pop(0)
+
+
+class Model:
+    """An `EndOfTurn` that always says the same, or fails."""
+
+    def __init__(self, p: float | None) -> None:
+        self.p = p
+
+    async def warm_up(self) -> None: ...
+
+    async def score(self, pcm: Pcm) -> float:
+        if self.p is None:
+            raise ProviderError("The model is lost.", stage="stt", retryable=False)
+        return self.p
+
+    async def aclose(self) -> None: ...
+
+
+async def scored(*said: Transcript, model: Model | None) -> Scored:
+    """What is made of a turn that is listened to once more. said: the transcripts, the first one of the turn itself."""
+    told_so: list[object] = []
+    mind = Mind(Scripted(*said), FakeHandler(), told_so.append, session="s", deadlines=Deadlines(), language=ENGLISH)
+    await mind.transcribe(order(), voice(1.5))
+    await mind.score(Score(run=9, turn=1, rev=1, start=0, end=RATE), voice(1.5), model)
+    assert isinstance(told_so[-1], Scored)
+    return told_so[-1]
+
+
+@pytest.mark.asyncio
+async def test_a_model_is_weighed_beside_both_transcripts() -> None:
+    p = confirmed(ENGLISH, told(LIGHTS), LIGHTS)
+    assert await scored(LIGHTS, LIGHTS, model=Model(0.1)) == Scored(9, round(joined(p, 0.1), 3))
+    assert (await scored(LIGHTS, LIGHTS, model=Model(0.9))).p > (await scored(LIGHTS, LIGHTS, model=Model(0.1))).p
+
+
+@pytest.mark.asyncio
+async def test_without_doubts_only_the_model_is_asked() -> None:
+    silent = Transcript("Turn on the lights.")
+    assert await scored(silent, model=Model(0.9)) == Scored(9, round(joined(told(silent).finished, 0.9), 3))
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_fails_fails_as_itself() -> None:
+    with pytest.raises(ProviderError, match="lost"):
+        await scored(LIGHTS, LIGHTS, model=Model(None))
 
 
 @pytest.mark.asyncio

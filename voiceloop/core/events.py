@@ -64,7 +64,8 @@ class Transcribed:
 
     finished: probability that the speaker has nothing to add, from the evidence that follows (evidence.py); None if
     nothing is known. p_stop, p_comma, logprob: the recognizer's own doubt, as in `ports.Transcript`. wording: log-odds
-    of the word table. tail_db: level of the last 300 ms against the segment.
+    of the word table. tail_db: level of the last 300 ms against the segment. end_st: pitch of the last 120 ms of voice
+    against its low, semitones.
     """
 
     run: int
@@ -76,6 +77,7 @@ class Transcribed:
     logprob: float | None = None
     wording: float | None = None
     tail_db: float | None = None
+    end_st: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

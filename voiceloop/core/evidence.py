@@ -1,7 +1,7 @@
 """How likely it is that a speaker has nothing to add: the words so far, the recognizer's doubt, the sound of the end.
 
-Five numbers and a logistic on top of them (shared/ENGINES.md, "End of turn"); benchmarks/fit_turns.py makes the
-weights. What the turn is expected to hold comes before all of them (expectation.py).
+Five numbers and a logistic on top of them; benchmarks/fit_turns.py says what each is worth, and makes the weights. What
+the turn is expected to hold comes before all of them (expectation.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceloop.core import pitch
 from voiceloop.core.audio import RATE, Pcm
 
 STEP = RATE // 100
@@ -49,7 +50,7 @@ class Logistic:
         return 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, odds))))
 
 
-JOINT = Logistic(0.02, (0.8, 0.18))
+JOINT = Logistic(0.02, (0.81, 0.16))
 """Of the log-odds of `finished` and of Smart Turn v3.2, fitted like the rest (benchmarks/fit_turns.py --model)."""
 
 
@@ -59,7 +60,7 @@ class Weights:
 
     words, pairs ("of the"), endings (last three letters, for rare words): log-odds that a text that ends so is
     complete; unknown: of all that is in none of them. heard: the logistic over all of `numbers`; unheard: over the last
-    two, for a recognizer that gives no probabilities; twice: over `numbers` of two transcripts (`confirmed`).
+    three, for a recognizer that gives no probabilities; twice: over `numbers` of two transcripts (`confirmed`).
     """
 
     heard: Logistic
@@ -116,27 +117,33 @@ def tail_db(pcm: Pcm) -> float:
     return 10.0 * math.log10(tail / float(power[loud].mean()))
 
 
+def end_st(text: str, pcm: Pcm) -> float:
+    """`pitch.end_st` of what was said with these words; of a question nothing, because its voice may end high."""
+    return pitch.USUAL_ST if text.rstrip().endswith("?") else pitch.end_st(pcm)
+
+
 def finished(
     weights: Weights,
     *,
     wording: float,
     tail_db: float,
+    end_st: float,
     p_stop: float | None = None,
     p_comma: float | None = None,
     logprob: float | None = None,
 ) -> float:
-    """Probability that the speaker has nothing to add, 0..1, from the five numbers or from the two that always exist.
+    """Probability that the speaker has nothing to add, 0..1, from the five numbers or from the three that always exist.
 
     Calibrated for as many ends as pauses, half of the pauses within a phrase (benchmarks/fit_turns.py).
     """
-    found = numbers(wording=wording, tail_db=tail_db, p_stop=p_stop, p_comma=p_comma, logprob=logprob)
+    found = numbers(wording=wording, tail_db=tail_db, end_st=end_st, p_stop=p_stop, p_comma=p_comma, logprob=logprob)
     if p_stop is None or p_comma is None or logprob is None:
-        return weights.unheard.p(found[-2:])
+        return weights.unheard.p(found[2:])
     return weights.heard.p(found)
 
 
-Numbers = tuple[float, float, float, float]
-"""sign, logprob, wording, tail_db: see `numbers`."""
+Numbers = tuple[float, float, float, float, float]
+"""sign, logprob, wording, tail_db, end_st: see `numbers`."""
 
 
 def confirmed(weights: Weights, once: Numbers, again: Numbers) -> float:
@@ -145,7 +152,7 @@ def confirmed(weights: Weights, once: Numbers, again: Numbers) -> float:
     The recognizer's doubts are averaged; of the words the less complete ones count.
     """
     sign, doubt = (once[0] + again[0]) / 2, (once[1] + again[1]) / 2
-    return weights.twice.p((sign, doubt, min(once[2], again[2]), once[3]))
+    return weights.twice.p((sign, doubt, min(once[2], again[2]), *once[3:]))
 
 
 def joined(finished: float, score: float) -> float:
@@ -154,9 +161,15 @@ def joined(finished: float, score: float) -> float:
 
 
 def numbers(
-    *, wording: float, tail_db: float, p_stop: float | None, p_comma: float | None, logprob: float | None
+    *,
+    wording: float,
+    tail_db: float,
+    end_st: float,
+    p_stop: float | None,
+    p_comma: float | None,
+    logprob: float | None,
 ) -> Numbers:
-    """What the logistics are over: sign, logprob, wording, tail_db, each within what the fit has seen.
+    """What the logistics are over: sign, logprob, wording, tail_db, end_st, each within what the fit has seen.
 
     sign: log-odds that the recognizer writes any sign after the last word. It says more than the full stop alone, and
     than anything else the decoder knows: within a phrase it expects a word (AUC .84 against .60, benchmarks/
@@ -164,7 +177,8 @@ def numbers(
     """
     sign = log_odds((0.5 if p_stop is None else p_stop) + (0.0 if p_comma is None else p_comma))
     doubt = -0.2 if logprob is None else max(-1.5, logprob)
-    return sign, doubt, max(-6.0, min(3.0, wording)), max(-25.0, min(6.0, tail_db))
+    sound = max(-25.0, min(6.0, tail_db)), max(-5.0, min(2.0, end_st))
+    return sign, doubt, max(-6.0, min(3.0, wording)), *sound
 
 
 def log_odds(p: float) -> float:

@@ -107,10 +107,12 @@ def _waits(*pairs: tuple[float, float]) -> tuple[tuple[float, int], ...]:
 _PRESETS = {
     "quick": Policy(wait=ticks(0.5), waits=_waits((0.1, 0.9), (0.3, 0.7), (0.5, 0.5), (0.7, 0.35)), late=ticks(0.8)),
     "balanced": Policy(
-        wait=ticks(0.7), waits=_waits((0.1, 1.4), (0.3, 1.1), (0.5, 0.85), (0.62, 0.6), (0.8, 0.45)), late=ticks(1)
+        wait=ticks(0.7),
+        waits=_waits((0.1, 1.4), (0.2, 1.3), (0.33, 0.92), (0.53, 0.86), (0.62, 0.65), (0.8, 0.5)),
+        late=ticks(1),
     ),
     "patient": Policy(
-        wait=ticks(1), waits=_waits((0.1, 2.2), (0.3, 1.8), (0.5, 1.3), (0.65, 0.95), (0.85, 0.7)), late=ticks(1.5)
+        wait=ticks(1), waits=_waits((0.1, 2.2), (0.3, 1.8), (0.5, 1.4), (0.65, 1.15), (0.85, 0.8)), late=ticks(1.5)
     ),
 }
 

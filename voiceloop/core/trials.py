@@ -139,6 +139,7 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
         logprob=words.logprob,
         wording=words.wording,
         tail_db=words.tail_db,
+        end_st=words.end_st,
     )
 
 

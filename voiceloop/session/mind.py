@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from voiceloop.core.audio import RATE, Pcm, split
 from voiceloop.core.events import Answer, HandlerState, ReplyText, Score, Scored, Transcribe, Transcribed
 from voiceloop.core.history import Item
-from voiceloop.errors import ProviderTimeout, Stage
+from voiceloop.errors import ProviderError, ProviderTimeout, Stage
 from voiceloop.ports import Chooser, EndOfTurn, Handler, Message, Transcriber, Transcript, TurnView
 from voiceloop.session.judgement import Language, confirmed, doubted, joined, judged
 
@@ -69,15 +69,24 @@ class Mind:
     async def score(self, order: Score, pcm: Pcm, model: EndOfTurn | None) -> None:
         """Feeds how likely it is that the speaker has nothing to add, with more of the silence behind his words.
 
-        model: says it; None: the words are looked for once more. pcm: [order.start, order.end).
+        The words are looked for once more, if the recognizer tells its doubts, and the model, if there is one, is
+        asked beside that. pcm: [order.start, order.end).
         """
         pcm, first = pcm[-_SECOND:], self._understood.get(order.turn, Transcribed(0, ""))
         async with deadline(self._deadlines.stt_s, "stt", "The end-of-turn model"):
-            if model is not None:
-                p = joined(first, await model.score(pcm))
-            else:
-                p = confirmed(self._language, first, await self._transcriber.transcribe(pcm))
-        self._feed(Scored(order.run, round(p, 3)))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    doubts = first.p_stop is not None
+                    again = group.create_task(self._transcriber.transcribe(pcm)) if doubts else None
+                    heard = group.create_task(model.score(pcm)) if model else None
+            except* ProviderError as failed:
+                raise failed.exceptions[0] from None
+        p = first.finished
+        if again:
+            p = confirmed(self._language, first, again.result())
+        if heard:
+            p = joined(p, heard.result())
+        self._feed(Scored(order.run, round(0.5 if p is None else p, 3)))
 
     async def answer(self, order: Answer, history: Sequence[Item], rate: int) -> None:
         """Feeds the handler's reply as it comes. rate: of the samples that history counts, Hz."""
