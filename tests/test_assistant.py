@@ -16,7 +16,7 @@ from voiceloop.config import Config, override
 from voiceloop.core import events as ev
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.ports import AudioPort
-from voiceloop.session.observe import Ready
+from voiceloop.session.observe import Ready, Volume
 from voiceloop.testing import FakePort, script
 
 ENGINES = """
@@ -163,6 +163,33 @@ def test_mute_off(make: Make) -> None:
     assert told.get_nowait().text == "hello"  # type: ignore[attr-defined]
 
 
+def test_a_button_to_talk(make: Make) -> None:
+    port = FakePort(script(-0.1, 60.0), ends=False)
+    assistant, told = make(port, turn__mode="push_to_talk")
+    assistant.start()
+    until(told, Ready)
+    assistant.push_to_talk(True)
+    until(told, ev.StateChanged, state="hearing")
+    threading.Event().wait(0.5)
+    assistant.push_to_talk(False)
+    assert until(told, ev.Heard).text == "hello"  # type: ignore[attr-defined]
+
+
+def test_the_volume_may_be_changed_at_any_time(make: Make) -> None:
+    port = FakePort(script(), ends=False)
+    assistant, told = make(port, events=("ready", "volume"), audio__volume=0.5)
+    assert assistant.volume == 0.5
+    assistant.volume = 0.4
+    assistant.start()
+    until(told, Ready)
+    assistant.volume = 0.3
+    assert until(told, Volume).volume == 0.3  # type: ignore[attr-defined]
+    assert port.gains == [0.4, 0.3]
+    with pytest.raises(ConfigError, match="volume"):
+        assistant.volume = 1.5
+    assert assistant.volume == 0.3
+
+
 def test_what_is_said_to_it_before_and_after_is_ignored(make: Make) -> None:
     assistant, told = make()
     assistant.say("too early")
@@ -182,7 +209,8 @@ def test_what_is_said_to_it_before_and_after_is_ignored(make: Make) -> None:
 def test_an_unknown_event_lists_the_known(make: Make) -> None:
     assistant, _ = make()
     with pytest.raises(
-        ValueError, match=r"no event 'herd'; known: .*heard, latency, level, notice, ready, reopened, reply_ended"
+        ValueError,
+        match=r"no event 'herd'; known: .*heard, latency, level, muted, notice, pressed, ready, reopened, reply_ended",
     ):
         assistant.on("herd", print)
 

@@ -220,6 +220,7 @@ def test_every_turn_key_reaches_the_policy() -> None:
         "run_ahead": "none", "tries": 3, "barge_in": "ignore", "slow_after_s": 1.0, "preset": "quick", "reopen_s": 0.5,
         "max_stt_s": 9.0, "max_chars": 9, "barge_in_thinking": "stop", "barge_in_tool": "pause", "duck": 0.2,
         "still_after_s": 9.0, "reprompt_after_s": 9.0, "reprompts": 3, "end_after_s": 60.0,
+        "mode": "push_to_talk",
     }  # fmt: skip
     assert set(other) == set(msgspec.to_builtins(Config().turn)) - {"model", "model_path"}
     for key, value in other.items():
@@ -267,3 +268,19 @@ def test_a_recording_at_16_khz() -> None:
     assert abs(sum(pcm.size for pcm in build.recording(DATA / "ps_goforward.flac")) / RATE - 2.79) < 0.01
     with pytest.raises(MediaError, match="does not exist"):
         next(build.recording(DATA / "gone.wav"))
+
+
+async def test_other_programs_are_lowered_only_where_it_is_wanted_and_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with build.assemble(configured()) as assembled:
+        assert assembled.parts.others is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with build.assemble(configured(audio__duck_others=0.3)) as assembled:
+        assert assembled.parts.others is None
+        assert "Other programs stay as loud as they are: audio.duck_others needs pactl" in assembled.notices[-1]
+    (tmp_path / "pactl").write_text("#!/bin/sh")
+    (tmp_path / "pactl").chmod(0o755)
+    async with build.assemble(configured(audio__duck_others=0.3)) as assembled:
+        assert assembled.parts.others is not None

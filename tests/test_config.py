@@ -75,7 +75,7 @@ def test_no_file_gives_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[turn]\nwait = 1", "FILE: turn.wait: there is no such key. Known here: preset, wait_s, pause_s, "),
+        ("[turn]\nwait = 1", "FILE: turn.wait: there is no such key. Known here: mode, preset, wait_s, pause_s, "),
         ("[trun]\nwait_s = 1", "FILE: trun: there is no such key. Known here: offline, audio, vad, "),
         ("[turn]\nwait_s = 'long'", "FILE: turn.wait_s: expected a number, got text."),
         ("[turn]\ntries = 1.5", "FILE: turn.tries: expected a whole number, got a number."),

@@ -18,7 +18,7 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal"}
+EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal", "doctor"}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -35,9 +35,35 @@ ROOMS = {
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
-    "build": {"adapters", "config", "core", "errors", "journal", "lexicons", "makers", "ports", "registry", "session"},
+    "build": {
+        "adapters",
+        "calibration",
+        "config",
+        "core",
+        "errors",
+        "journal",
+        "lexicons",
+        "makers",
+        "ports",
+        "registry",
+        "session",
+    },
     "jobs": {"build", "config", "core", "errors", "ports"},
     "screen": {"core", "session"},
+    "keys": {"core", "process"},
+    "calibration": {"errors"},
+    "doctor": {
+        "doctor",
+        "build",
+        "calibration",
+        "config",
+        "core",
+        "errors",
+        "makers",
+        "ports",
+        "process",
+        "registry",
+    },
     "virtual": set[str](),
     "process": set[str](),
     "commands": {"build", "config", "core", "errors", "journal", "process", "screen", "session", "virtual", "whatif"},
@@ -50,9 +76,11 @@ ROOMS = {
         "commands",
         "config",
         "core",
+        "doctor",
         "errors",
         "jobs",
         "journal",
+        "keys",
         "ports",
         "process",
         "screen",

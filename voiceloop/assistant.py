@@ -10,18 +10,18 @@ from contextlib import ExitStack, suppress
 from typing import Any, get_args
 
 from voiceloop import build
-from voiceloop.config import Config
+from voiceloop.config import Config, override
 from voiceloop.core import events
 from voiceloop.core.policy import BargeIn
 from voiceloop.errors import VoiceloopError
 from voiceloop.ports import AudioPort
 from voiceloop.session.latency import Latency
-from voiceloop.session.observe import Level, Ready
+from voiceloop.session.observe import Level, Ready, Volume
 from voiceloop.session.session import Session
 
 _EVENTS: dict[str, type] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
-    for kind in (*get_args(events.News), Level, Latency, Ready)
+    for kind in (*get_args(events.News), Level, Latency, Ready, Volume)
 }
 
 
@@ -123,7 +123,25 @@ class Assistant:
 
     def mute(self, on: bool = True) -> None:
         """Stops (or, with False, starts) to believe the microphone."""
-        self._call(lambda session: session.feed(events.Mute(on)))
+        self._call(lambda session: session.mute(on))
+
+    def push_to_talk(self, down: bool) -> None:
+        """A button was pressed (or, with False, released): the user has the floor, and what is said is held or stops;
+        when it is released, what he said is answered at once.
+
+        With `turn.mode = "push_to_talk"` nothing else is heard; without it the button is one more way to be heard.
+        """
+        self._call(lambda session: session.push_to_talk(down))
+
+    @property
+    def volume(self) -> float:
+        """Of everything that is said, 0..1. It may be changed at any time. Raises ConfigError for what is none."""
+        return self._config.audio.volume
+
+    @volume.setter
+    def volume(self, volume: float) -> None:
+        self._config = override(self._config, {"audio.volume": volume})
+        self._call(lambda session: setattr(session, "volume", volume))
 
     def respond(self, text: str) -> None:
         """Answers a text as if it had been said, for instance one that was typed."""

@@ -10,14 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceloop import lexicons
+from voiceloop import calibration, lexicons
 from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
+from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
-from voiceloop.makers import Tools
-from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.makers import Tools, other_sound
+from voiceloop.ports import (
+    AudioPort,
+    EchoCanceller,
+    EndOfTurn,
+    Handler,
+    Resampler,
+    Synthesizer,
+    Transcriber,
+    Vad,
+)
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -27,6 +37,7 @@ from voiceloop.session.workers import Workers
 if TYPE_CHECKING:
     from voiceloop.adapters.audio.playback import Playback
     from voiceloop.adapters.audio.portaudio import DeviceInfo, Wish
+    from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
 
 _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
@@ -69,6 +80,7 @@ async def assemble(
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
         vad, vad_name = _vad(config)
         echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
+        others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
             port=port or audio_port(config),
             vad=vad,
@@ -82,8 +94,9 @@ async def assemble(
             volume=config.audio.volume,
             language=language(config),
             end_of_turn=shared.end_of_turn,
+            others=others,
         )
-        yield Assembled(parts, {**shared.names, "vad": vad_name}, notices)
+        yield Assembled(parts, {**shared.names, "vad": vad_name}, (*notices, *trouble))
 
 
 @asynccontextmanager
@@ -165,6 +178,7 @@ def policy(config: Config, *, barge_in: bool = True) -> Policy:
     turn, phrases = config.turn, config.phrases
     policy = replace(
         preset(turn.preset),
+        push_to_talk=turn.mode == "push_to_talk",
         on=config.vad.on,
         off=config.vad.off,
         onset=ticks(turn.onset_s),
@@ -219,17 +233,32 @@ def journal(config: Config, assembled: Assembled, path: str | os.PathLike[str]) 
 
 def audio_port(config: Config) -> AudioPort:
     """The configured devices, opened again when they are lost. Nothing is opened yet."""
-    from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
+    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
     from voiceloop.adapters.audio.supervised import Care, SupervisedPort
 
     audio = config.audio
-    settings = Settings(primer_s=audio.primer_s, sleeps_after_s=audio.sleeps_after_s)
+    settings = _device_settings(config, lambda pair: calibration.extra_s(state_folder(), pair))
     care = Care(wait=audio.wait, fallback=audio.fallback, follow=audio.follow_default, dead_s=audio.dead_s)
 
     def make(ear: Wish, mouth: Wish, playback: Playback | None) -> SoundDevicePort:
         return SoundDevicePort(ear, mouth, resampler, settings, playback=playback)
 
     return SupervisedPort(make, _device(audio.input), _device(audio.output), care)
+
+
+def device_port(config: Config, extra_s: Callable[[str], float]) -> SoundDevicePort:
+    """The same devices once, to look at them. extra_s: by how much later than PortAudio says a pair is heard."""
+    from voiceloop.adapters.audio.sounddevice import SoundDevicePort
+
+    audio = config.audio
+    return SoundDevicePort(_device(audio.input), _device(audio.output), resampler, _device_settings(config, extra_s))
+
+
+def _device_settings(config: Config, extra_s: Callable[[str], float]) -> Settings:
+    from voiceloop.adapters.audio.sounddevice import Settings
+
+    audio = config.audio
+    return Settings(primer_s=audio.primer_s, sleeps_after_s=audio.sleeps_after_s, extra_s=extra_s)
 
 
 def file_port(
@@ -355,6 +384,11 @@ def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
     except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
         reason = str(exc).rstrip(".")
         return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
+
+
+def state_folder() -> Path:
+    """Where things are kept for this user that can be done without."""
+    return trace_folder().parent
 
 
 def _handler(tools: Tools, given: object | None) -> Handler:

@@ -1,4 +1,4 @@
-"""The command line: `voiceloop run | devices | say | transcribe | replay | why`."""
+"""The command line: `voiceloop run | devices | doctor | calibrate | say | transcribe | replay | why`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from dataclasses import replace as changed
 from pathlib import Path
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from voiceloop.build import Assembled
     from voiceloop.config import Config
     from voiceloop.ports import AudioPort, Tap
-    from voiceloop.session.session import Parts
+    from voiceloop.screen import Screen
+    from voiceloop.session.session import Parts, Session
 
 _DEMO_WAV = "voiceloop-replies.wav"
 
@@ -122,6 +123,20 @@ def transcribe(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def doctor(args: argparse.Namespace) -> int:
+    """Checks devices, echo, engines, services and configuration, and says what to do."""
+    from voiceloop.doctor import command
+
+    return command.doctor(lambda: _config(args), args.json)
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """Measures delay and echo of microphone and loudspeaker with a short sound, and keeps the result."""
+    from voiceloop.doctor import command
+
+    return command.calibrate(_config(args), args.json)
+
+
 def replay(args: argparse.Namespace) -> int:
     """A recorded session again: the same decisions, or what other settings would have changed."""
     from voiceloop import commands
@@ -190,7 +205,11 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
             for notice in notices:
                 note(notice)
             parts = _written_down(args, config, assembled, stack, note)
-            await _until_nobody_reads(parts, screen or JsonLines())
+            talk = config.turn.mode == "push_to_talk"
+            if screen and real_time:
+                await _until_nobody_reads(parts, screen, lambda session: _keys(session, screen, talk=talk))
+            else:
+                await _until_nobody_reads(parts, screen or JsonLines())
         output = _DEMO_WAV if missing is not None and port is not None else args.output
         if screen and port is not None and output:
             screen.note(f"What it said is in {output}.")
@@ -216,7 +235,24 @@ def _written_down(
     return changed(assembled.parts, taps=tuple(taps))
 
 
-async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> None:
+@contextmanager
+def _keys(session: Session, screen: Screen, *, talk: bool) -> Generator[None]:
+    """Keys of the terminal act on the session, if there is a terminal."""
+    from voiceloop.keys import Keys
+
+    with Keys(session, talk=talk) as keys:
+        if keys.hint:
+            screen.note(keys.hint)
+        elif talk:
+            screen.note("turn.mode is push_to_talk, and there is no terminal whose space could be the key.", "yellow")
+        yield
+
+
+async def _until_nobody_reads(
+    parts: Parts,
+    show: Callable[[object], None],
+    around: Callable[[Session], AbstractContextManager[None]] = lambda session: nullcontext(),
+) -> None:
     """A session, shown to its end. Raises BrokenPipeError when the reader of standard output has gone."""
     from voiceloop.session.session import Session
 
@@ -231,7 +267,8 @@ async def _until_nobody_reads(parts: Parts, show: Callable[[object], None]) -> N
 
     # A tap may be an observer too: the trace keeps latencies.
     session = Session(parts, [observe, *(tap for tap in parts.taps if callable(tap))])
-    await session.run()
+    with around(session):
+        await session.run()
     if gone:
         raise gone[0]
 
@@ -314,6 +351,11 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
     talk.add_argument("--record", metavar="FILE", help="the session as one file, with voices and words: NAME.voiceloop")
     add("devices", devices)
+    examined = add("doctor", doctor)
+    examined.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
+    for sub in (examined, add("calibrate", calibrate)):
+        sub.add_argument("--input", nargs=1, default=[], metavar="NAME", help="microphone (name or number)")
+        sub.add_argument("--output", metavar="NAME", help="loudspeaker (name or number)")
     speak = add("say", say)
     speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
     speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")

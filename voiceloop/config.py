@@ -52,6 +52,7 @@ class Audio(Struct, frozen=True, forbid_unknown_fields=True):
     dead_s: Seconds = 5.0
     primer_s: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.0
     sleeps_after_s: Seconds = 10.0
+    duck_others: Share = 1.0
 
 
 class VadSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +71,7 @@ _BargeIn = Literal["stop", "pause", "finish_sentence", "finish_reply", "ignore"]
 class TurnSection(Struct, frozen=True, forbid_unknown_fields=True):
     """Turn-taking."""
 
+    mode: Literal["open", "push_to_talk"] = "open"
     preset: Literal["quick", "balanced", "patient", "low", "medium", "high", "auto"] = "balanced"
     wait_s: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     pause_s: Annotated[float, Meta(ge=0.02, le=2.0)] = 0.1

@@ -5,16 +5,18 @@ Adapters are imported when their maker is called, so that nothing is loaded that
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.ports import EndOfTurn, Handler, Runner, Synthesizer, Transcriber, Vad
+from voiceloop.ports import EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -33,28 +35,63 @@ class Tools:
 
     def service(self) -> Service:
         """Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
-        from voiceloop.adapters.http import Service
-
-        settings = self.config.service
-        key = os.environ.get(settings.api_key_env) or None
-        if self.config.offline:
-            raise ConfigError("offline is set, but an engine or handler is configured that needs a service.")
-        if not settings.base_url and not key:
-            raise ConfigError(
-                f"no service is configured: set service.base_url or OPENAI_BASE_URL, or {settings.api_key_env}."
-            )
         if self.client is None:
-            self.client = Service(
-                settings.base_url or _OPENAI,
-                key,
-                connect_s=settings.connect_s,
-                first_byte_s=settings.first_byte_s,
-                chunk_s=settings.chunk_s,
-                retries=settings.retries,
-                errand_headers=settings.headers,
-            )
+            self.client = service(self.config)
             self.closing.push_async_callback(self.client.aclose)
         return self.client
+
+
+def service(config: Config) -> Service:
+    """The client of the configured service; closed by who asks for it. Raises ConfigError, as `Tools.service`."""
+    from voiceloop.adapters.http import Service
+
+    settings = config.service
+    key = os.environ.get(settings.api_key_env) or None
+    if config.offline:
+        raise ConfigError("offline is set, but an engine or handler is configured that needs a service.")
+    if not settings.base_url and not key:
+        raise ConfigError(
+            f"no service is configured: set service.base_url or OPENAI_BASE_URL, or {settings.api_key_env}."
+        )
+    return Service(
+        settings.base_url or _OPENAI,
+        key,
+        connect_s=settings.connect_s,
+        first_byte_s=settings.first_byte_s,
+        chunk_s=settings.chunk_s,
+        retries=settings.retries,
+        errand_headers=settings.headers,
+    )
+
+
+def other_sound(config: Config, folder: Path) -> tuple[OtherSound | None, tuple[str, ...]]:
+    """What lowers other programs, if that is wanted, and what to say about it. folder: for what survives a crash."""
+    from voiceloop.adapters.audio import others
+
+    if config.audio.duck_others == 1.0 and not others.unrepaired(folder):
+        return None, ()
+    if not others.available():
+        what = "audio.duck_others needs pactl (PulseAudio or PipeWire), which is not here"
+        return None, (f"Other programs stay as loud as they are: {what}.",)
+    return others.PulseOthers(config.audio.duck_others, folder), ()
+
+
+async def knock(config: Config) -> tuple[list[float], int, list[str]]:
+    """Two requests for the models of the configured service: their round trips in seconds (the first one opens the
+    connection), the status, and the models it names. Raises ConfigError, ProviderError."""
+    client = service(config)
+    trips: list[float] = []
+    status, body = 0, b""
+    try:
+        for _ in range(2):
+            began = perf_counter()
+            status, body = await client.ask("models")
+            trips.append(perf_counter() - began)
+    finally:
+        await client.aclose()
+    with suppress(ValueError, TypeError, LookupError):
+        return trips, status, [str(model["id"]) for model in json.loads(body)["data"]]
+    return trips, status, []
 
 
 def silero(config: Config) -> Vad:

@@ -118,6 +118,14 @@ class AudioPort(Protocol):
         ...
 
 
+class OtherSound(Protocol):
+    """What other programs play. `lower` and `restore` return at once, and may be called twice; `aclose` restores it."""
+
+    def lower(self) -> None: ...
+    def restore(self) -> None: ...
+    async def aclose(self) -> None: ...
+
+
 class Resampler(Protocol):
     """Converts one stream between two fixed rates; keeps state between calls."""
 

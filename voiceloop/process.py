@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 _GRACE_S = 0.8
 _SHOW_CURSOR = "\x1b[?25h"
 
+at_leave: list[Callable[[], object]] = []
+"""What is to be put right before the process ends without a word. Each must be quick and must not raise."""
+
 
 def complain(sentence: str, as_json: bool) -> None:
     """As a sentence; but names of keys, engines and files stay as they are."""
@@ -90,6 +93,8 @@ def _read_signals(read: int, numbers: Container[int], stop: Callable[[int], None
 
 def _leave(code: int) -> NoReturn:
     """The end of the process, without waiting for threads that models or handlers may still hold."""
+    for put_right in reversed(at_leave):
+        put_right()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             if stream.isatty():

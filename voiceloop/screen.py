@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TextIO
 
@@ -15,7 +16,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.silence import CHIME
 from voiceloop.session.latency import Latency
-from voiceloop.session.observe import Level, Ready
+from voiceloop.session.observe import Level, Ready, Volume
 
 _STATES: dict[ev.State, tuple[str, str]] = {
     "listening": ("listening", "green"),
@@ -35,6 +36,21 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+@dataclass(slots=True)
+class _Switches:
+    """What the user has set meanwhile."""
+
+    muted: bool = False
+    down: bool = False
+    volume: float | None = None
+
+    @property
+    def text(self) -> str:
+        """For the live line."""
+        shown = ["muted"] * self.muted + ["key down"] * self.down
+        return "  ".join(shown if self.volume is None else [*shown, f"volume {self.volume:.0%}"])
+
+
 class Screen:
     """An observer that prints the conversation, and keeps a live line below it where there is a terminal.
 
@@ -48,6 +64,7 @@ class Screen:
         self._state: ev.State | None = None
         self._away = False
         self._db = _FLOOR_DB
+        self._switches = _Switches()
         self._said: dict[int, list[str]] = {}
 
     def __enter__(self) -> Screen:
@@ -72,6 +89,13 @@ class Screen:
                 self._db = db
             case ev.StateChanged(state=state):
                 self._state = state
+            case ev.Muted(on=on):
+                self._switches.muted = on
+                self.note("Muted." if on else "Listening again.")
+            case ev.Pressed(down=down):
+                self._switches.down = down
+            case Volume(volume=volume):
+                self._switches.volume = volume
             case Ready():
                 self._state = "listening"
                 self.note("Listening. Ctrl-C ends it." if self._live or self._latency else "Listening.")
@@ -107,6 +131,8 @@ class Screen:
         bar = round(share * _METER)
         line = Text("  ")
         line.append("▮" * bar, style).append("▯" * (_METER - bar), "dim").append(f"  {name}", style)
+        if switched := self._switches.text:
+            line.append(f"  {switched}", "yellow")
         if self._state == "speaking" and (said := list(self._said.values())):  # a copy: this is the thread of rich
             room = self._console.width - line.cell_len - 3
             line.append("  " + clean(" ".join(said[-1]))[-room:] if room > 0 else "", "dim cyan")

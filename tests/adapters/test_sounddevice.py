@@ -149,6 +149,20 @@ def test_overruns_and_underruns_are_counted() -> None:
     assert (device.tap.lost, device.tap.late) == (1, 2)
 
 
+@pytest.mark.parametrize(("ahead_s", "delay_s"), [(0.06, 0.0), (0.0, 0.06)])
+@pytest.mark.parametrize(("extra_s", "late"), [(0.0, 3), (0.04, 5), (-0.04, 1), (-1.0, 0)])
+def test_what_was_measured_is_added_to_what_portaudio_says(ahead_s, delay_s, extra_s: float, late: int) -> None:
+    device = Device(Tap(), ahead_s=ahead_s, delay_s=delay_s)
+    device.tap.connect(device.playback, delay_s, device.wake, extra_s=extra_s)
+    assert device.playback.offer(1, counting(20 * FRAME)) == 20 * FRAME
+    told: list[Progress] = []
+    framer = Framer(RATE, RATE, StreamResampler, one_clock=True)
+    for _ in range(10):
+        device.duplex(silence(FRAME))
+        told += [each for capture in device.frames(framer) for each in capture.played]
+    assert told[-1] == Progress(1, (9 - late) * FRAME)
+
+
 def test_an_ended_stream_wakes_the_loop_unless_it_was_closed() -> None:
     device = Device(Tap())
     device.tap.closing = True

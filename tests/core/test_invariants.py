@@ -42,6 +42,8 @@ POLICIES = (
     replace(BRISK, reopen=ticks(0.5), barge_in="finish_sentence", barge_in_thinking="finish_reply", run_ahead="stt"),
     replace(BRISK, barge_in="finish_reply", barge_in_tool="stop", reprompt_after=ticks(1), max_stt=ticks(2)),
     replace(BRISK, reopen=ticks(1), run_ahead="none", end_after=ticks(3)),
+    replace(BRISK, reopen=ticks(1), push_to_talk=True, duck=0.3),
+    replace(BRISK, push_to_talk=True, barge_in="ignore"),
 )
 
 
@@ -229,6 +231,7 @@ def check_6_samples_belong_to_one_segment(stream: Stream) -> None:
 def check_7_commands_take_effect(stream: Stream) -> None:
     """Control events are never dropped: each has its effect at once, or its reply in the end."""
     open_turn, audible, decided, words, typed = None, None, set[int](), set[int](), 0
+    down = False
     for step in stream:
         was_open, was_audible = open_turn, audible
         for action in step.actions:
@@ -250,6 +253,10 @@ def check_7_commands_take_effect(stream: Stream) -> None:
         match step.event:
             case ev.Interrupt():
                 assert was_audible is None or ev.Hush(was_audible) in step.actions, "an interruption was dropped"
+            case ev.PushToTalk() if step.event.down != down:
+                down = step.event.down
+                assert ev.Pressed(down) in step.actions, "a key was dropped"
+                assert down or open_turn is None, "a turn goes on without its key"
             case ev.Mute(on=on):
                 assert ev.Listen(not on) in step.actions, "a mute was dropped"
             case ev.Commit() | ev.Close():
@@ -330,6 +337,7 @@ moves = st.one_of(
     ),
     st.tuples(st.just("wish"), st.sampled_from((None, *get_args(BargeIn))), st.sampled_from(("", "digits:4"))),
     st.tuples(st.just("mute"), st.booleans()),
+    st.tuples(st.just("key"), st.booleans()),
     st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)),
     st.tuples(st.just("late"), st.integers(0, 40)),
     st.tuples(st.just("device"), st.booleans()),
@@ -454,6 +462,9 @@ class Player:
 
     def mute(self, on: bool) -> None:
         self.world.feed(ev.Mute(on))
+
+    def key(self, down: bool) -> None:
+        self.world.feed(ev.PushToTalk(down))
 
     def configure(self, which: int) -> None:
         self.world.feed(ev.Configure(POLICIES[which]))
@@ -626,6 +637,7 @@ def test_random_scripts_keep_the_invariants_and_come_to_rest(script, world) -> N
     it = world(POLICIES[0])
     Player(it).act(script)
     it.feed(ev.PortBack("USB Audio"))
+    it.feed(ev.PushToTalk(False))
     it.finish()
     assert it.runs == {}
     check_history(it)
@@ -648,6 +660,8 @@ def honest(world) -> list:
     it.quiet(0.6)
     it.say("Attention please.")
     it.feed(ev.Mute(True))
+    it.feed(ev.PushToTalk(True))
+    it.feed(ev.PushToTalk(False))
     it.feed(ev.Respond("aside", out_of_band=True))
     it.finish()
     it.speak(0.3)
@@ -721,6 +735,7 @@ DOCTORED: list[tuple[Callable[[Stream], None], str, Doctor]] = [
     (check_6_samples_belong_to_one_segment, "nothing", lambda s: changed(s, ev.Transcribe, end=0)),
     (check_6_samples_belong_to_one_segment, "gap", lambda s: changed(s, ev.SpeechStarted, 1, continues=True)),
     (check_7_commands_take_effect, "mute", lambda s: without(s, ev.Listen)),
+    (check_7_commands_take_effect, "key", lambda s: without(s, ev.Pressed)),
     (check_7_commands_take_effect, "commit", lambda s: without(s, ev.SpeechStopped)),
     (check_7_commands_take_effect, "words", lambda s: without(s, ev.Heard)),
     (check_7_commands_take_effect, "aside", lambda s: without(s, ev.Answer)),

@@ -156,8 +156,16 @@ def ends_soon(world, policy: Policy = SURE, **wishes: str):
 
 
 STOP = replace(P, barge_in="stop")
+KEY = ev.PushToTalk(True)
+NOBODY = ("silence", "muted", "key")
+"""Decisions about no turn and no reply."""
 SOON = replace(P, barge_in="finish_sentence")
 KEPT = replace(SURE, barge_in="finish_reply")
+
+
+def talks(world):
+    """Somebody speaks with the key down."""
+    return speaks(then(world(replace(SURE, push_to_talk=True)), KEY), 1.0)
 
 
 def once_more(world):
@@ -180,12 +188,16 @@ HOW = {
     ("ended", "silence"): (lambda w: dropped(w, "hello", "words"), ENDED),
     ("ended", "cap"): (lambda w: speaks(w(replace(SURE, max_turn=ticks(2))), 2.2), ENDED),
     ("ended", "commit"): (lambda w: then(question(w), ev.Commit()), ENDED),
+    ("ended", "key"): (lambda w: then(talks(w), ev.PushToTalk(False)), ENDED),
+    ("ended", "muted"): (lambda w: then(question(w), ev.Mute(True)), ENDED),
     ("ended", "stalled"): (stalled, ENDED),
     ("reopened", "words"): (lambda w: went_on(w, "sound", "in the kitchen"), (*VOICE, "after_s")),
     ("reopened", "long voice"): (lambda w: went_on(w, "sound", spoken=1.0), (*VOICE, "after_s")),
     ("reopened", "went on"): (quick, (*VOICE, "after_s")),
     ("reopened", "at once"): (lambda w: went_on(w, "sound", policy=STOP), (*VOICE, "after_s")),
     ("reopened", "commit"): (lambda w: then(went_on(w, "sound"), ev.Commit()), (*VOICE, "after_s")),
+    ("reopened", "key"): (lambda w: then(went_on(w, "sound"), KEY, ev.PushToTalk(False)), (*VOICE, "after_s")),
+    ("paused", "key down"): (lambda w: then(talking(w, SURE), KEY), ("heard",)),
     ("paused", "voice over the reply"): (over, ("voice_s", "level_db", "heard")),
     ("paused", "device lost"): (lambda w: then(talking(w, SURE), ev.PortLost("Gone.")), ("heard",)),
     ("resumed", "device back"): (
@@ -200,6 +212,8 @@ HOW = {
     ("stopped", "at once"): (lambda w: over(w, policy=replace(SURE, barge_in="stop")), (*VOICE, "heard")),
     ("stopped", "went on"): (over_something_else, (*VOICE, "heard")),
     ("stopped", "commit"): (lambda w: then(over(w), ev.Commit()), (*VOICE, "heard")),
+    ("stopped", "key"): (lambda w: speaks(then(talking(w, SURE), KEY)), (*VOICE, "heard")),
+    ("stopped", "key down"): (lambda w: then(talking(w, STOP), KEY), ("heard",)),
     ("stopped", "end of the sentence"): (lambda w: ends_soon(w, SOON), ("heard",)),
     ("ignored", "backchannel"): (lambda w: over(w, "mm-hm", "backchannel"), VOICE),
     ("ignored", "no words"): (lambda w: over(w, "", "none"), VOICE),
@@ -207,6 +221,7 @@ HOW = {
     ("ignored", "too short"): (lambda w: quiet(over(w, spoken=0.08)), VOICE),
     ("ignored", "brief voice"): (late, VOICE),
     ("ignored", "closed"): (lambda w: then(over(w), ev.Close()), VOICE),
+    ("ignored", "muted"): (lambda w: then(over(w), ev.Mute(True)), VOICE),
     ("kept", "finish_reply"): (lambda w: over(w, "and the queen", policy=KEPT), VOICE),
     ("kept", "ignore"): (deaf, VOICE),
     ("dropped", "no words"): (lambda w: dropped(w, "", "none"), ()),
@@ -218,6 +233,10 @@ HOW = {
     ("dropped", "interrupted"): (lambda w: then_words(then(reopened(w, before="words"), ev.Interrupt()), "hello"), ()),
     ("dropped", "too short"): (breaks_off, ()),
     ("dropped", "brief voice"): (unheard, ()),
+    ("muted", "on"): (lambda w: then(w(SURE), ev.Mute(True)), ()),
+    ("muted", "off"): (lambda w: then(w(SURE), ev.Mute(True), ev.Mute(False)), ()),
+    ("key", "down"): (lambda w: then(w(SURE), KEY), ()),
+    ("key", "up"): (lambda w: then(w(SURE), KEY, ev.PushToTalk(False)), ()),
     ("silence", "moment"): (lambda w: silent(w, 6), ()),
     ("silence", "still"): (lambda w: silent(w, 9, moment="", still="Still at it.", still_after=ticks(3)), ()),
     ("silence", "reprompt"): (lambda w: asked(w, 3, reprompt_after=ticks(2)), ()),
@@ -232,7 +251,7 @@ def test_a_decision_is_told_with_its_facts(key, world) -> None:
     found = [t for t in how(world).traces(key[0]) if t.because == key[1]]
     assert found
     assert set(found[0].facts) == set(facts)
-    assert found[0].turn is not None or found[0].reply is not None or key[0] == "silence"
+    assert found[0].turn is not None or found[0].reply is not None or key[0] in NOBODY
     named = {name for _, name, _, _ in Formatter().parse(SENTENCES[key]) if name}
     assert named <= {name for name in facts if found[0].facts[name] is not None}
 

@@ -720,8 +720,9 @@ def test_an_out_of_band_answer_that_fails(world) -> None:
 
 def test_mute_and_unmute(world) -> None:
     it = world()
-    assert it.feed(ev.Mute(True)) == [ev.Listen(False)]
-    assert it.feed(ev.Mute(False)) == [ev.Listen(True)]
+    assert it.feed(ev.Mute(True)) == [ev.Listen(False), ev.Muted(True)]
+    assert it.feed(ev.Mute(True)) == [ev.Listen(False)], "again: nothing new"
+    assert it.feed(ev.Mute(False)) == [ev.Listen(True), ev.Muted(False)]
 
 
 def test_a_new_policy_counts_from_the_next_turn_on(world) -> None:

@@ -148,6 +148,16 @@ class Service:
         finally:
             await self.give_back(lane, answer)
 
+    async def ask(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET, tried once: for a doctor. Raises ProviderError if there is no answer."""
+        client, lane, answer = Client(self, "handler"), self.lanes.take(), None
+        try:
+            response = await client.attempt(lane, "GET", path, _Form())
+            answer = Answer(client, response, self.limits, ())
+            return response.status_code, await answer.read(ERROR_BYTES)
+        finally:
+            await self.give_back(lane, answer)
+
     async def give_back(self, lane: Lane, answer: Answer | None) -> None:
         """The end of an exchange; without an answer read to its end, the end of its connection too."""
         now = asyncio.get_running_loop().time()

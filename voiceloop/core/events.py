@@ -21,8 +21,10 @@ from voiceloop.core.news import (
     DeviceLost as DeviceLost,
     Ending as Ending,
     Heard as Heard,
+    Muted as Muted,
     News as News,
     Notice as Notice,
+    Pressed as Pressed,
     Reopened as Reopened,
     ReplyEnded as ReplyEnded,
     ReplySaid as ReplySaid,
@@ -198,9 +200,20 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """Stop or start to believe the microphone."""
+    """Stop or start to believe the microphone. What was said so far counts, and is answered without waiting; a voice
+    over a reply does not, for it is what the reply was to be kept from."""
 
     on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PushToTalk:
+    """A key went down: the person has the floor, however long he is silent; or up: the turn ends here.
+
+    With the policy `push_to_talk`, nothing is heard without it.
+    """
+
+    down: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +233,7 @@ class Close:
     """The session ends here: all that is open gets its last word. Nothing may be fed after it but `Flushed`."""
 
 
-Command = Say | Respond | Interrupt | Mute | Commit | Configure | Close
+Command = Say | Respond | Interrupt | Mute | PushToTalk | Commit | Configure | Close
 
 Result = Transcribed | Scored | ReplyText | HandlerState | Prepared | Failed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 from voiceloop.core.audio import FRAME, SILENCE_DB, ticks
 from voiceloop.core.endpointing import ended, in_no_hurry
@@ -32,6 +33,11 @@ _SELDOM = 5
 
 _CALM = ticks(3)
 """After so long without any voice there is no background any more."""
+
+
+Heed = Literal["open", "shut", "held"]
+"""open: silence ends a turn. shut: nothing begins (the key of push-to-talk is up; pre-roll may still reach back into
+it). held: it is down, and no silence ends anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +205,14 @@ class Hearing:
         if self._segment and self._segment.turn == turn:
             self._segment.voiced = max(self._segment.voiced, self._segment.policy.min_speech)
 
-    def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None) -> list[Fact]:
+    def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None, heed: Heed = "open") -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
-        that goes on if somebody speaks now."""
+        that goes on if somebody speaks now. heed: how far the microphone is listened to at all."""
         self.at += frame.n
         self._levels.append((self.at, frame.level_db))
         if deaf:
             self._deaf_until = self.at + self.policy.deaf_tail
-        deaf = deaf or self.at < self._deaf_until
+        deaf = deaf or self.at < self._deaf_until or heed == "shut"
         segment = self._segment
         if segment is None and deaf:
             self._gate.reset()
@@ -215,18 +221,21 @@ class Hearing:
         self._gate.step(self.at, frame.n, p, background=frame.level_db < self._least_db(frame, reopen))
         if segment is None:
             return [self._open(reopen)] if self._gate.voiced else []
-        return self._continue(segment, frame)
+        return self._continue(segment, frame, heed)
 
-    def due(self) -> list[Fact]:
+    def due(self, heed: Heed = "open") -> list[Fact]:
         """Whether the open segment ends now, by what is known by now."""
         segment = self._segment
-        return self._silent(segment, segment.pause) if segment and segment.pause else []
+        return self._silent(segment, segment.pause, heed) if segment and segment.pause else []
 
-    def commit(self) -> list[Fact]:
+    def commit(self, cause: str = "commit") -> list[Fact]:
         """Closes the open segment where it is."""
         if (segment := self._segment) is None:
             return []
-        return [self._close(segment, segment.pause.end if segment.pause else self.at, "commit")]
+        closed = self._close(segment, segment.pause.end if segment.pause else self.at, cause)
+        if cause != "commit":
+            self._gate.reset()  # whoever still speaks is not listened to, or has said that this was all
+        return [closed]
 
     def stall(self) -> list[Fact]:
         """The microphone delivers nothing any more: who spoke is taken to have ended, until he is heard again."""
@@ -273,7 +282,7 @@ class Hearing:
         )
         return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
 
-    def _continue(self, segment: _Segment, frame: Voice) -> list[Fact]:
+    def _continue(self, segment: _Segment, frame: Voice, heed: Heed) -> list[Fact]:
         if self._gate.voiced:
             return self._speak(segment, frame)
         if (pause := segment.pause) is None:
@@ -281,18 +290,19 @@ class Hearing:
         if frame.level_db > pause.quiet_db + _STIR_DB:
             self._gate.doubt = self.at
         pause.quiet_db = min(pause.quiet_db, frame.level_db)
-        return self._silent(segment, pause)
+        return self._silent(segment, pause, heed)
 
     def _pause(self, segment: _Segment, end: int, level_db: float) -> Fact:
         segment.pause = _Pause(end, level_db)
         s = segment
         return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced)
 
-    def _silent(self, segment: _Segment, pause: _Pause) -> list[Fact]:
+    def _silent(self, segment: _Segment, pause: _Pause, heed: Heed) -> list[Fact]:
         gate = self._gate
         over = self.at - segment.start >= segment.policy.max_turn
         quiet, doubt = self.at - gate.last, self.at - gate.doubt
-        if over or ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait):
+        silent = heed != "held" and ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait)
+        if over or silent:
             return [self._close(segment, pause.end, "cap" if over else "silence")]
         if quiet >= segment.policy.second and not pause.lasted:
             pause.lasted = True

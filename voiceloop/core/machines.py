@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.floor import Floor
-from voiceloop.core.hearing import Hearing
+from voiceloop.core.hearing import Hearing, Heed
 from voiceloop.core.history import History
 from voiceloop.core.policy import Policy
 from voiceloop.core.silence import Silence
@@ -18,11 +18,19 @@ Facts = dict[str, float | str | None]
 
 
 @dataclass
+class Controls:
+    """What the host holds in its hand. muted: the microphone does not count. down: the key of push-to-talk is."""
+
+    muted: bool = False
+    down: bool = False
+
+
+@dataclass
 class Machines:
     """The five machines, the history they write, and the actions of this step.
 
     policy: that of the newest turn. now: the session's clock. expect: what the next turn is expected to hold. pace: how
-    much more time than others the speaker gets. muted: by the host.
+    much more time than others the speaker gets.
     """
 
     policy: Policy
@@ -35,7 +43,7 @@ class Machines:
     now: int = 0
     expect: str = ""
     pace: float = 1.0
-    muted: bool = False
+    controls: Controls = field(default_factory=Controls)
     out: list[ev.Action] = field(default_factory=lambda: list[ev.Action]())
 
     def trace(
@@ -53,8 +61,17 @@ class Machines:
         self.out.append(ev.Trace(what, because, turn, reply, found))
 
     @property
+    def heed(self) -> Heed:
+        """How far the microphone is listened to."""
+        if self.controls.down:
+            return "held"
+        return "shut" if self.hearing.policy.push_to_talk else "open"
+
+    @property
     def has_floor(self) -> bool:
         """Whether a person has the floor: somebody speaks, or has not ended, and it is not known that it is nothing."""
+        if self.controls.down:
+            return True
         draft = self.work.get(self.hearing.open_turn)
         return self.hearing.speaking and not (draft and draft.dismissed)
 

@@ -20,8 +20,8 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
-    """The segment closed and its turn is decided. cause: `silence`, `cap`, `commit`, or `stalled`: the microphone
-    delivered nothing any more."""
+    """The segment closed and its turn is decided. cause: `silence`, `cap`, `commit`, `key` (it was released), `muted`,
+    or `stalled`: the microphone delivered nothing any more."""
 
     turn: int
     end: int
@@ -93,7 +93,8 @@ class Spent:
 class Trace:
     """Why something was decided: one for each decision, with its inputs and thresholds.
 
-    what: `started`, `waiting`, `ended`, `reopened`, `paused`, `resumed`, `stopped`, `ignored`, `dropped`, `kept`.
+    what: `started`, `waiting`, `ended`, `reopened`, `paused`, `resumed`, `stopped`, `ignored`, `dropped`, `kept`,
+    `muted`, `key`.
     because: the reason, a short key. facts: numbers and keys that it was decided from; seconds end in `_s`, levels in
     `_db`. No spoken word is among them.
     """
@@ -177,6 +178,20 @@ class DeviceBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Muted:
+    """The microphone is not believed any more, or is again."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """The key of push-to-talk went down, or up."""
+
+    down: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """One sentence for the user about something that went wrong. stage: `stt`, `handler`, `tts`, `session`, or
     `audio`."""
@@ -203,5 +218,7 @@ News = (
     | StateChanged
     | DeviceLost
     | DeviceBack
+    | Muted
+    | Pressed
     | Notice
 )

@@ -23,6 +23,7 @@ _REACH: dict[RunAhead, int] = {"none": 0, "stt": 1, "handler": 2, "speech": 3}
 class Policy:
     """`Policy()` is the plain machine, which waits for a fixed silence; `preset` gives the ones that weigh evidence.
 
+    push_to_talk: only what is said while a key is down is heard, and its release ends the turn.
     on, off: probability at which a frame counts as speech, and below which it no longer does.
     onset: speech needed before a segment opens. pause: unvoiced time after which work runs ahead.
     wait: silence that ends a turn of which nothing is known but that. waits: pairs of (probability that the speaker has
@@ -50,6 +51,7 @@ class Policy:
     sorry_stt, sorry_handler: said when that stage failed. back: said when the device is back and there is no reply.
     """
 
+    push_to_talk: bool = False
     on: float = 0.5
     off: float = 0.35
     onset: int = ticks(0.06)

@@ -23,7 +23,9 @@ def manner_of(m: Machines, reply: Reply) -> BargeIn:
         return reply.wishes.barge_in
     if reply.wishes.tool:
         return reply.policy.barge_in_tool
-    return reply.policy.barge_in if reply.audible else reply.policy.barge_in_thinking
+    manner = reply.policy.barge_in if reply.audible else reply.policy.barge_in_thinking
+    # A voice may be our own echo; a key never is.
+    return "pause" if manner == "ignore" and m.controls.down else manner
 
 
 def ask(m: Machines, draft: Draft, kind: Kind, *, early: bool = False) -> int:
@@ -70,6 +72,12 @@ def write(m: Machines, reply: Reply, text: str, *, final: bool) -> None:
     reply.script.write(text, final=final)
     if reply.script.overlong:
         m.out += m.work.drop(reply=reply.id, stage="handler")
+
+
+def pause(m: Machines, reply: Reply) -> None:
+    """Holds what plays, or lowers it."""
+    reply.state = "paused"
+    m.out.append(ev.Gain(reply.policy.duck) if reply.policy.duck else ev.Hold(reply.id))
 
 
 def stop(m: Machines, reply: Reply) -> None:

@@ -141,7 +141,7 @@ def air(m: Machines) -> Air:
         return "busy"
     if waiting(m):
         return "tool" if any(r.wishes.tool for r in public_answers(m)) else "thinking"
-    return "busy" if reply or m.muted or m.floor.replies() else "idle"
+    return "busy" if reply or m.controls.muted or m.floor.replies() else "idle"
 
 
 def give(m: Machines, sign: Sign) -> None:
@@ -267,6 +267,7 @@ def _no_answer(draft: Draft) -> str:
 
 def close(m: Machines) -> None:
     """Everything open gets its last word."""
+    m.controls.down = False
     for draft in m.work.drafts:
         m.out += m.work.drop(turn=draft.turn)
         if not draft.answered:

@@ -10,7 +10,7 @@ from voiceloop.core.endpointing import next_pace
 from voiceloop.core.hearing import Closed, Fact, Lasted, Opened, Paused, Rejected, Resumed, Spoke
 from voiceloop.core.judging import Verdict, judge
 from voiceloop.core.machines import Machines
-from voiceloop.core.replies import manner_of, public_answers, stop
+from voiceloop.core.replies import manner_of, pause, public_answers, stop
 from voiceloop.core.rules import close_draft, end_of_turn, go_on, reject
 from voiceloop.core.work import Draft, Run, Span, Trial
 
@@ -86,9 +86,12 @@ def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
 def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
     """The segment has ended: the turn is decided, unless the voice does not count."""
     trial = draft.trial
-    if trial and trial.pending and fact.cause == "commit":
-        trial.verdict = Verdict(True, "commit")
+    if trial and trial.pending and fact.cause in ("commit", "key"):
+        trial.verdict = Verdict(True, fact.cause)
         _stopped(m, draft, trial)
+    if trial and trial.pending and fact.cause == "muted" and m.floor.audible:
+        trial.verdict = Verdict(False, "muted")
+        m.trace("ignored", "muted", turn=draft.turn, facts=_facts(m, trial))
     if trial and _final(m, draft, trial):
         _dismissed(m, draft, trial)
     elif trial and trial.reopens:
@@ -153,16 +156,15 @@ def hold(m: Machines) -> None:
         speaks = m.hearing.speaking and m.hearing.open_turn == draft.turn
         if draft.trial is None and draft.turn not in reply.past and (speaks or draft.words):
             draft.trial = Trial(m.hearing.at, draft.rev, words=draft.words, ended=draft.words is not None)
-    if reply.state != "playing" or not (m.work.pending and m.hearing.speaking):
+    if not (m.work.pending and m.hearing.speaking):
         return
-    manner = manner_of(m, reply)
-    if manner == "stop":
+    manner, down = manner_of(m, reply), m.controls.down
+    if manner == "stop" or (manner == "pause" and down):
         for draft, trial in m.work.pending:
-            trial.verdict = Verdict(True, "at once")
+            trial.verdict = Verdict(True, "key" if down else "at once")
             _stopped(m, draft, trial)
-    elif manner == "pause":
-        reply.state = "paused"
-        m.out.append(ev.Gain(reply.policy.duck) if reply.policy.duck else ev.Hold(reply.id))
+    elif manner == "pause" and reply.state == "playing":
+        pause(m, reply)
         since = m.work.pending[0][1].since
         facts = {"voice_s": m.hearing.at - since, "level_db": m.hearing.level_db, "heard": reply.played}
         m.trace("paused", "voice over the reply", turn=m.hearing.open_turn, reply=reply.id, facts=facts)
@@ -204,7 +206,7 @@ def resume(m: Machines) -> None:
     reply = m.floor.audible
     if reply is None:
         return
-    if reply.state in ("paused", "away") and not m.work.pending and m.watch.lost is None:
+    if reply.state in ("paused", "away") and not (m.work.pending or m.controls.down) and m.watch.lost is None:
         m.out.append(ev.Gain(1.0) if reply.low else ev.Resume(reply.id))
         because = "device back" if reply.state == "away" else "nobody wants the floor"
         m.trace("resumed", because, reply=reply.id, heard=reply.played)

@@ -6,6 +6,7 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 |----------------------------------------------------------|---------------------------------------------------------|
 | a voice begins while a reply is heard or awaited, or     | it is on trial; what plays is held (or lowered, or, at  |
 | soon after a decision                                    | once, stopped)                                          |
+| a key is pressed, and the voice follows                  | what plays is held at once, and then stopped            |
 | a voice on trial is silent, or has spoken for a while    | its words are looked at                                 |
 | they, or its length, say what it is                      | it is dismissed, or the reply stops; and if it goes on  |
 |                                                          | with a turn that was decided, that is reopened          |
@@ -33,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from voiceloop.core import away, replies, rules, trials
+from voiceloop.core import away, controls, replies, rules, trials
 from voiceloop.core import events as ev
 from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.history import History
@@ -110,13 +111,13 @@ class Turns:
             known = len(m.out)
             for rule in _RULES:
                 rule(m)
-            trials.hear(m, m.hearing.due())
+            trials.hear(m, m.hearing.due(m.heed))
 
     def _listen(self, frame: ev.Voice) -> Sequence[Fact]:
         m = self._m
         heard = m.floor.audible or next(iter(replies.public_answers(m)), None)
         deaf = heard is not None and replies.manner_of(m, heard) == "ignore"
-        return m.hearing.voice(frame, deaf=deaf, reopen=m.work.reopenable)
+        return m.hearing.voice(frame, deaf=deaf, reopen=m.work.reopenable, heed=m.heed)
 
     def _route(self, event: ev.Result | ev.Report | ev.Command) -> None:
         m = self._m
@@ -153,8 +154,9 @@ class Turns:
             case ev.Interrupt():
                 replies.interrupt(m)
             case ev.Mute(on=on):
-                m.muted = on
-                m.out.append(ev.Listen(not on))
+                controls.mute(m, on=on)
+            case ev.PushToTalk(down=down):
+                controls.press(m, down=down)
             case ev.Commit():
                 trials.no_more(m, Verdict(True, "commit"))
                 trials.hear(m, m.hearing.commit())

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import dataclass
 
 from voiceloop.core.audio import Pcm
 from voiceloop.core.events import Prepared, Synthesize
@@ -61,6 +62,14 @@ class Speech:
         return pcm
 
 
+@dataclass(slots=True)
+class _Gains:
+    """volume: the user's. lowered: times that, for the moment."""
+
+    volume: float
+    lowered: float = 1.0
+
+
 class Mouth:
     """Synthesizes clauses into buffers, and lets released replies flow to the port."""
 
@@ -74,6 +83,7 @@ class Mouth:
         spawn: Callable[[Coroutine[None, None, None], str], asyncio.Task[None] | None],
         waiting: Callable[[], AbstractContextManager[None]],
         timeout_s: float,
+        volume: float = 1.0,
         taps: Sequence[Tap] = (),
     ) -> None:
         self._synthesizer = synthesizer
@@ -85,6 +95,26 @@ class Mouth:
         self._timeout_s = timeout_s
         self._taps = taps
         self._speech: dict[int, Speech] = {}
+        self._gains = _Gains(volume)
+
+    @property
+    def volume(self) -> float:
+        """Of everything that is said, 0..1."""
+        return self._gains.volume
+
+    @volume.setter
+    def volume(self, volume: float) -> None:
+        self._gains.volume = min(max(volume, 0.0), 1.0)
+        self.tune()
+
+    def lower(self, factor: float) -> None:
+        """How much of its volume is left while a voice over it is judged; 1 is all of it."""
+        self._gains.lowered = factor
+        self.tune()
+
+    def tune(self) -> None:
+        """Tells the port, which must be open."""
+        self._port.gain(self._gains.volume * self._gains.lowered)
 
     async def synthesize(self, order: Synthesize) -> None:
         """Speaks one clause into the buffer of its reply, and feeds how far it is."""

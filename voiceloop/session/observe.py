@@ -30,6 +30,13 @@ class Ready:
     session: str
 
 
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """How loud everything is said from now on, 0..1."""
+
+    volume: float
+
+
 class News:
     """Tells observers the news among the actions, levels, and the latency of each turn.
 

@@ -22,6 +22,7 @@ from voiceloop.ports import (
     EndOfTurn,
     Handler,
     Observer,
+    OtherSound,
     Resampler,
     Synthesizer,
     Tap,
@@ -33,7 +34,7 @@ from voiceloop.session.ears import Ears
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.session.mouth import Mouth
-from voiceloop.session.observe import News, Ready
+from voiceloop.session.observe import News, Ready, Volume
 from voiceloop.session.runs import Runs
 
 _EARLY = 64
@@ -60,6 +61,7 @@ class Parts:
     language: Language = field(default_factory=Language)
     end_of_turn: EndOfTurn | None = None
     taps: tuple[Tap, ...] = ()
+    others: OtherSound | None = None
 
 
 class Session:
@@ -96,6 +98,7 @@ class Session:
             spawn=self._runs.spawn,
             waiting=self._runs.waiting,
             timeout_s=parts.deadlines.tts_s,
+            volume=parts.volume,
             taps=parts.taps,
         )
         self._effects = self._table()
@@ -128,6 +131,8 @@ class Session:
             if lost or late or self.lost:
                 log.info("sound: %d blocks lost, %d late, %d samples not fetched in time", lost, late, self.lost)
             await port.close()
+            if self._parts.others:
+                await self._parts.others.aclose()
 
     def close(self) -> None:
         """Ends `run` soon: what is said is cut off, all tasks are joined. Idempotent."""
@@ -143,6 +148,24 @@ class Session:
         said = -self._life.said
         self.feed(ev.Say(said, text, barge_in, expect))
         return said
+
+    def mute(self, on: bool = True) -> None:
+        """Stops, or starts again, to believe the microphone."""
+        self.feed(ev.Mute(on))
+
+    def push_to_talk(self, down: bool) -> None:
+        """The key went down: the user has the floor, and what plays is held. Up: what he said is answered at once."""
+        self.feed(ev.PushToTalk(down))
+
+    @property
+    def volume(self) -> float:
+        """Of everything that is said, 0..1; as loud as that from now on."""
+        return self._mouth.volume
+
+    @volume.setter
+    def volume(self, volume: float) -> None:
+        self._mouth.volume = volume
+        self.news.tell(Volume(self.volume))
 
     @property
     def lost(self) -> int:
@@ -201,7 +224,7 @@ class Session:
         try:
             await self._warm_up()
             await port.open()
-            port.gain(parts.volume)
+            self._mouth.tune()
             self._clock.start()
             life.live = True
             for tap in parts.taps:
@@ -256,12 +279,13 @@ class Session:
             ev.Release: lambda a: mouth.release(a.reply),
             ev.Hold: lambda a: self.feed(ev.Played(a.reply, port.hold(a.reply))),
             ev.Resume: lambda a: port.resume(a.reply),
-            ev.Gain: lambda a: port.gain(self._parts.volume * a.factor),
+            ev.Gain: lambda a: mouth.lower(a.factor),
             ev.Hush: self._hush,
             ev.Sure: lambda a: self._mind.be_sure(a.turn),
             ev.End: lambda a: self.close(),
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),
             ev.Listen: lambda a: self._ears.believe(a.on),
+            ev.StateChanged: self._make_room,
             ev.Wake: lambda a: self._clock.wake(a.now, self._due),
         }
 
@@ -276,6 +300,11 @@ class Session:
     def _answer(self, order: ev.Answer) -> None:
         history = self._turns.history.view(order.turn)
         self._runs.start(order.run, "handler", order.turn, self._mind.answer(order, history, self._parts.port.out_rate))
+
+    def _make_room(self, news: ev.StateChanged) -> None:
+        """Other programs are lower while somebody speaks or is to speak."""
+        if others := self._parts.others:
+            others.restore() if news.state == "listening" else others.lower()
 
     def _due(self) -> None:
         self._runs.spawn(self._tick(), "tick")  # a task, so that a bug in what follows ends the session

@@ -42,8 +42,9 @@ WATCH_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the device threads run on. ear, mouth: which devices they are. out_delay_s: what PortAudio says lies between
-    the callback and the ear."""
+    """What the device threads run on. ear, mouth: which devices they are. out_delay_s, in_delay_s: what PortAudio says
+    lies between the callback and the ear, and between the sound and the callback. pair: names both ends, for what was
+    measured of them before."""
 
     ear: DeviceInfo
     mouth: DeviceInfo
@@ -51,6 +52,8 @@ class Opened:
     in_rate: int
     out_rate: int
     out_delay_s: float
+    in_delay_s: float = 0.0
+    pair: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Settings:
     half a core and drops blocks (shared/ENGINES.md). latency_s: what is asked of PortAudio, 0.06 to 0.1; more for
     machines that stutter. lost_s: a device that gives no block for so long is lost; it is noticed up to WATCH_S later.
     first_s: the same for its first block, as Bluetooth takes its time. open_s: how long opening may take. two_streams:
-    host APIs whose devices get no duplex stream. primer_s, sleeps_after_s: as in `Primer`.
+    host APIs whose devices get no duplex stream. primer_s, sleeps_after_s: as in `Primer`. extra_s: by how much later
+    than PortAudio says a pair of devices is heard, where that was measured (voiceloop calibrate).
     """
 
     rates: Sequence[int] = RATES
@@ -73,6 +77,7 @@ class Settings:
     sleeps_after_s: float = 0.0
     open_s: float = 10.0
     two_streams: frozenset[str] = TWO_STREAMS
+    extra_s: Callable[[str], float] = lambda pair: 0.0
 
 
 class SoundDevicePort(Outlet):
@@ -120,6 +125,11 @@ class SoundDevicePort(Outlet):
         return False
 
     @property
+    def opened(self) -> Opened | None:
+        """What is open now; None before `open` and after `close`."""
+        return self._opened
+
+    @property
     def xruns(self) -> tuple[int, int]:
         """(blocks of input that were lost, blocks of output that came too late), as PortAudio tells."""
         return self._tap.lost, self._tap.late
@@ -159,7 +169,9 @@ class SoundDevicePort(Outlet):
                     self._playback = Playback(opened.out_rate, primer=primer)
                 same = opened.out_rate == self._playback.rate
                 source = self._playback if same else Rated(self._playback, opened.out_rate, self._resampler)
-                self._tap.connect(source, opened.out_delay_s, lambda: loop.call_soon_threadsafe(self._look))
+                extra_s = self._settings.extra_s(opened.pair)
+                wake = partial(loop.call_soon_threadsafe, self._look)
+                self._tap.connect(source, opened.out_delay_s, wake, extra_s=extra_s)
                 await self._desk.call(lambda: _start(opened))
         except TimeoutError:
             self._give_back()
@@ -284,7 +296,8 @@ def _open_found(sd: Library, ear: DeviceInfo, mouth: DeviceInfo, settings: Setti
     if ear.number == mouth.number and ear.host_api not in settings.two_streams:
         try:
             stream, rate = _try_rates(sd.RawStream, sd, ear, settings, tap.duplex, tap.finished)
-            return Opened(ear, mouth, (stream,), rate, rate, _delay(stream))
+            pair = _pair(ear, rate, mouth, rate)
+            return Opened(ear, mouth, (stream,), rate, rate, _delay(stream, 1), _delay(stream, 0), pair)
         except sd.PortAudioError:
             pass  # some drivers allow each direction, but not both in one stream: the errors below are the clearer
     opened: list[tuple[Stream, int]] = []
@@ -300,7 +313,8 @@ def _open_found(sd: Library, ear: DeviceInfo, mouth: DeviceInfo, settings: Setti
             stream.close()
         raise
     (source, in_rate), (sink, out_rate) = opened
-    return Opened(ear, mouth, (source, sink), in_rate, out_rate, _delay(sink))
+    pair = _pair(ear, in_rate, mouth, out_rate)
+    return Opened(ear, mouth, (source, sink), in_rate, out_rate, _delay(sink, 1), _delay(source, 0), pair)
 
 
 def _try_rates(
@@ -334,9 +348,14 @@ def _try_rates(
     raise refused or ValueError("settings.rates is empty")
 
 
-def _delay(stream: Stream) -> float:
+def _delay(stream: Stream, end: int) -> float:
     latency = stream.latency
-    return latency[1] if isinstance(latency, tuple) else latency
+    return latency[end] if isinstance(latency, tuple) else latency
+
+
+def _pair(ear: DeviceInfo, in_rate: int, mouth: DeviceInfo, out_rate: int) -> str:
+    """Both devices by what lasts: not by their numbers."""
+    return f"{ear.host_api}: {ear.name} at {in_rate} Hz, {mouth.host_api}: {mouth.name} at {out_rate} Hz"
 
 
 def _start(opened: Opened) -> None:

@@ -68,17 +68,17 @@ class Tap:
         self.closing = False
         self.waking = False
         self._playback: Source = Playback(0)
-        self._delay_s = 0.0
+        self._delay_s = self._extra_s = 0.0
         self._start = 0
         self._wake: Callable[[], object] = bool
         self._ring: deque[Block] = deque(maxlen=KEPT)
         self._played: deque[Pcm] = deque(maxlen=KEPT)
         self._ends = _Ends()
 
-    def connect(self, playback: Source, delay_s: float, wake: Callable[[], object]) -> None:
-        """Before the streams start. delay_s: used where the callback's times are unknown. wake: called from the
-        device's thread after a block, again only when `waking` has been cleared."""
-        self._playback, self._delay_s, self._wake = playback, delay_s, wake
+    def connect(self, playback: Source, delay_s: float, wake: Callable[[], object], *, extra_s: float = 0.0) -> None:
+        """Before the streams start. delay_s: used where the callback's times are unknown. extra_s: on top of either.
+        wake: called from the device's thread after a block, again only when `waking` has been cleared."""
+        self._playback, self._delay_s, self._wake, self._extra_s = playback, delay_s, wake, extra_s
         self._start = self._ends.heard = playback.pulled
 
     @property
@@ -120,7 +120,8 @@ class Tap:
         ahead_s = time.outputBufferDacTime - time.currentTime
         # Some host APIs give zeros or another clock; no device is two seconds away.
         ahead_s = ahead_s if 0.0 < ahead_s < 2.0 else self._delay_s
-        ends.heard = max(self._start, playback.pulled - round(ahead_s * playback.rate))
+        late = round(max(0.0, ahead_s + self._extra_s) * playback.rate)
+        ends.heard = max(self._start, playback.pulled - late)
         block = playback.pull(frames)
         outdata[:] = block
         self._played.append(block)

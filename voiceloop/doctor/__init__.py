@@ -1,0 +1,1 @@
+"""`voiceloop doctor` and `voiceloop calibrate`: what works here, measured. Loaded only when asked for."""
