@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from voiceloop.calibration import Calibration
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.doctor import signals
 from voiceloop.errors import DeviceError
-from voiceloop.ports import AudioPort
+from voiceloop.ports import AudioPort, Capture
 
 SETTLING_S = 0.6
 """After a start blocks come in heaps, and cards click."""
@@ -41,6 +41,7 @@ class DevicePort(AudioPort, Protocol):
 
     @property
     def opened(self) -> Opened | None: ...
+    def frames(self) -> AsyncGenerator[Capture, None]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.audio.desk import Desk
