@@ -137,11 +137,12 @@ def _device_finding(name: str, exc: DeviceError) -> Finding:
 
 
 def _figures(found: Calibration) -> Sequence[str]:
+    when = "earlier" if found.extra_s < 0 else "later  "
     return (
         found.pair,
         f"through loudspeaker and microphone  {found.device_s * 1000:5.0f} ms   PortAudio says "
         f"{found.reported_s * 1000:.0f} ms",
-        f"the loudspeaker is heard later by   {found.extra_s * 1000:5.0f} ms   than it says",
+        f"the loudspeaker is heard {when} by {abs(found.extra_s) * 1000:5.0f} ms   than it says",
         f"the echo comes back after           {found.echo_s * 1000:5.0f} ms   +- {found.spread_s * 500:.1f} ms, "
         f"{found.found} of {_MORE_SWEEPS} sounds",
         f"and is weaker by                    {found.loss_db:5.0f} dB",

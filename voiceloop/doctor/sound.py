@@ -160,7 +160,10 @@ def compared(found: Calibration | None, known: Calibration | None) -> Finding:
         return Finding("calibration", "warn" if found and abs(found.extra_s) > _MOVED_S else "ok", "none yet", todo)
     data = {"known_extra_s": known.extra_s, "known_echo_s": known.echo_s, "known_loss_db": known.loss_db}
     if found and abs(found.extra_s - known.extra_s) > _MOVED_S:
-        text = f"the loudspeaker is heard {_ms(found.extra_s - known.extra_s)} later than when it was calibrated"
+        off = found.extra_s - known.extra_s
+        text = (
+            f"the loudspeaker is heard {_ms(abs(off))} {'later' if off > 0 else 'earlier'} than when it was calibrated"
+        )
         return Finding("calibration", "warn", text, "Run voiceloop calibrate again.", data)
     text = f"known: {_ms(known.device_s)} through both devices, where PortAudio says {_ms(known.reported_s)}"
     return Finding("calibration", "ok", text, data=data)
