@@ -113,6 +113,9 @@ class Tap:
 
     def play(self, outdata: Buffer, frames: int, time: Times, status: Status) -> None:
         """Callback of the loudspeaker."""
+        if self.closing:  # nothing that is handed over now would be heard
+            outdata[:] = silence(frames)
+            return
         if status and status.output_underflow:
             self.late += 1
         playback, ends = self._playback, self._ends
