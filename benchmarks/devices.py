@@ -7,6 +7,17 @@ A session on the real port (PortAudio, ALSA, a private PulseAudio) with fake eng
 time the devices are lost, come back after 0.5 to 3.5 s, and then a question is asked: 0.6 s of tone into the virtual
 microphone, answered by a tone. The time is that from the moment the sound server lists the microphone again to the
 first frame of it; threads, handles and memory are those of the session's process.
+
+x86_64, 2 shared cores, Python 3.11, PulseAudio 16.1, PortAudio 19.6.0, one run of 100 losses:
+
+    server killed and started   back after 0.56 s (median), 1.57 s (longest)
+    cables out and in           back after 0.60 s (median), 2.46 s (longest)
+    questions answered          100 of 100, history complete; threads 3, handles 22, before and after
+    memory                      72.1 MB after the first, 80.2 after the last; without losses 71.9 and 77.7
+
+What is left of the memory, 25 kB for each loss, is PortAudio's: 12.5 kB each time its list of devices is read. Before
+that was avoided where it can be, it was 83 kB for each loss, and would have been gigabytes for a device that is away
+for a week.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def test_no_file_gives_the_defaults() -> None:
         ("[turn]\nwait_s = 0.2\npause_s = 0.3", "FILE: turn.pause_s must not be longer than turn.wait_s."),
         (
             "[turn]\npause_s = 0.6",
-            "FILE: turn.pause_s must not be longer than 0.45, the shortest silence that ends a turn with the preset "
+            "FILE: turn.pause_s must not be longer than 0.5, the shortest silence that ends a turn with the preset "
             "'balanced'.",
         ),
         (

@@ -18,16 +18,7 @@ from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools, other_sound
-from voiceloop.ports import (
-    AudioPort,
-    EchoCanceller,
-    EndOfTurn,
-    Handler,
-    Resampler,
-    Synthesizer,
-    Transcriber,
-    Vad,
-)
+from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines

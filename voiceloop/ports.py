@@ -1,8 +1,7 @@
 """Everything that touches the world stands behind one of these Protocols.
 
-Adapters implement them, `build.py` chooses, the session uses. Streams are async generators and are consumed
-under `contextlib.aclosing`, so that a cancelled consumer closes the response behind them.
-Fakes of all of them are in `voiceloop.testing`.
+Adapters implement them, `build.py` chooses, the session uses. Streams are async generators, consumed under
+`contextlib.aclosing`: a cancelled consumer closes the response behind them. Fakes of all are in `voiceloop.testing`.
 """
 
 from __future__ import annotations

@@ -50,6 +50,15 @@ class InlineDesk:
     async def finish(self, job: Callable[[], None]) -> None:
         if self.started:
             self.started = False
+            if type(self).hangs:
+                self._later(job)
+                await asyncio.get_running_loop().create_future()
+            job()
+
+    def _later(self, job: Callable[[], None]) -> None:
+        if type(self).hangs:
+            asyncio.get_running_loop().call_later(0.1, self._later, job)
+        else:
             job()
 
     def abandon(self, job: Callable[[], None]) -> None:

@@ -381,7 +381,7 @@ async def test_a_hanging_driver_is_asked_no_more_until_it_answers(cards) -> None
         desk.plug(*gone)
         InlineDesk.hangs = True
         await asyncio.sleep(100)
-        assert life.told() == ["PortLost"]
+        assert [(when, type(what)) for when, what in life.news] == [(2.0, ev.PortLost)], "it is told all the same"
         InlineDesk.hangs = False
         await asyncio.sleep(13)
         assert life.told() == ["PortLost", "PortBack"]

@@ -213,7 +213,7 @@ class SoundDevicePort(Outlet):
 
     async def let_go(self) -> None:
         """As `close`, but the loudspeaker's queue stays as it is, for a port after this one."""
-        self._closed = True
+        self._closed = self._tap.closing = True
         self._arrived.set()
         if self._watch is not None:
             self._watch.cancel()

@@ -37,6 +37,8 @@ if the list is as it was, without reading it anew. With opening, audio is back w
 MOVED_BY_SERVER = frozenset({"ALSA", "JACK Audio Connection Kit", "PulseAudio"})
 """Host APIs whose default device is one name for whatever the server's default is: there is nothing to follow."""
 
+_RELEASE_S = 1.0
+
 _SILENT = "The microphone gives nothing but silence: check that it is not muted, and that its cable is in."
 _HEARD = "The microphone gives sound again."
 
@@ -209,7 +211,9 @@ class SupervisedPort(Outlet):
         device, self._device = self._device, None
         if device is not None:
             self._hanging = device
-            await device.let_go()
+            with suppress(TimeoutError):  # a driver that hangs is left to its thread: it gets no sound any more
+                async with asyncio.timeout(_RELEASE_S):
+                    await device.let_go()
             self._xruns = self._xruns[0] + device.xruns[0], self._xruns[1] + device.xruns[1]
             self._playback.rewind(device.heard)
 
@@ -285,13 +289,13 @@ class SupervisedPort(Outlet):
         if self._device is not None and _names(found) == _names(self._device.devices):
             return
         if not (all(device.host_api in MOVED_BY_SERVER for device in found) and portaudio.is_listed(table)):
-            self._again = True
             portaudio.renew()
+        self._again = self._device is not None
         self._wake.set()
 
     def _let_others(self) -> None:
         """Another port of this process needs a new list, which is read when nobody has a stream open."""
-        self._again = True
+        self._again = self._device is not None
 
 
 def _is_lasting(device: DeviceInfo) -> bool:

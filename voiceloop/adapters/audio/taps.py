@@ -69,7 +69,6 @@ class Tap:
         self.waking = False
         self._playback: Source = Playback(0)
         self._delay_s = self._extra_s = 0.0
-        self._start = 0
         self._wake: Callable[[], object] = bool
         self._ring: deque[Block] = deque(maxlen=KEPT)
         self._played: deque[Pcm] = deque(maxlen=KEPT)
@@ -79,7 +78,7 @@ class Tap:
         """Before the streams start. delay_s: used where the callback's times are unknown. extra_s: on top of either.
         wake: called from the device's thread after a block, again only when `waking` has been cleared."""
         self._playback, self._delay_s, self._wake, self._extra_s = playback, delay_s, wake, extra_s
-        self._start = self._ends.heard = playback.pulled
+        self._ends.start = self._ends.heard = playback.pulled
 
     @property
     def beats(self) -> tuple[int, int]:
@@ -113,6 +112,9 @@ class Tap:
 
     def play(self, outdata: Buffer, frames: int, time: Times, status: Status) -> None:
         """Callback of the loudspeaker."""
+        if self.closing:  # nothing that is handed over now would be heard
+            outdata[:] = silence(frames)
+            return
         if status and status.output_underflow:
             self.late += 1
         playback, ends = self._playback, self._ends
@@ -121,7 +123,7 @@ class Tap:
         # Some host APIs give zeros or another clock; no device is two seconds away.
         ahead_s = ahead_s if 0.0 < ahead_s < 2.0 else self._delay_s
         late = round(max(0.0, ahead_s + self._extra_s) * playback.rate)
-        ends.heard = max(self._start, playback.pulled - late)
+        ends.heard = max(ends.start, playback.pulled - late)
         block = playback.pull(frames)
         outdata[:] = block
         self._played.append(block)
@@ -155,9 +157,10 @@ class Tap:
 
 @dataclass(slots=True)
 class _Ends:
-    """How far the device's two ends are. heard: see Block."""
+    """How far the device's two ends are. start: what another device had played before. heard: see Block."""
 
     at: int = 0
+    start: int = 0
     heard: int = 0
     recorded: int = 0
     played: int = 0
