@@ -26,7 +26,8 @@ NUMPY = {"core", "session", "ports", "testing", "jobs"}
 ROOMS = {
     "core": {"core"},
     "errors": set[str](),
-    "ports": {"core", "errors"},
+    "view": set[str](),
+    "ports": {"core", "errors", "view"},
     "wire": {"wire", "core", "errors"},
     "session": {"session", "core", "ports", "errors"},
     "adapters": {"core", "ports", "errors"},
