@@ -15,9 +15,8 @@ x86_64, 2 shared cores, Python 3.11, PulseAudio 16.1, PortAudio 19.6.0, one run 
     questions answered          100 of 100, history complete; threads 3, handles 22, before and after
     memory                      72.1 MB after the first, 80.2 after the last; without losses 71.9 and 77.7
 
-What is left of the memory, 25 kB for each loss, is PortAudio's: 12.5 kB each time its list of devices is read. Before
-that was avoided where it can be, it was 83 kB for each loss, and would have been gigabytes for a device that is away
-for a week.
+That is 25 kB more for each loss. PortAudio loses 12.5 kB each time its list of devices is read (measured alone); before
+that was avoided where it can be, it was 83 kB for each loss, and would have been gigabytes in a week without a device.
 """
 
 from __future__ import annotations
