@@ -73,7 +73,9 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
     sense = sense if words is not None else "none"
     over = more.get("over", False)
     ended, held, lost = more.get("ended", over), more.get("held", True), more.get("lost", False)
-    return Glimpse(words, sense, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost)
+    return Glimpse(
+        words, sense, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost, more.get("settled", True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
         (seen(1, "backchannel"), None),
         (seen(1, "backchannel", age=0.9), None),
         (seen(1, "backchannel", over=True), "not: backchannel"),
+        (seen(1, "backchannel", over=True, settled=False), "not, so far: backchannel"),
         (seen(2, "backchannel", age=1.8), "long voice"),
         (seen(1, "backchannel", age=1.8, ended=True), None),
         # no words: known of enough of it, or of all

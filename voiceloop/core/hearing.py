@@ -30,6 +30,9 @@ _OVER_DB = 2.0
 _SELDOM = 5
 """Frames from one look for a background to the next."""
 
+_LULL = 2 * FRAME
+"""Unvoiced time after which a word may be over: the pause is too short to say so yet, but its words can be looked at."""
+
 _CALM = ticks(3)
 """After so long without any voice there is no background any more."""
 
@@ -48,7 +51,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Spoke:
-    """The speaker goes on, and it is time to look at his words: [context, end) holds those since he began."""
+    """The speaker goes on, or may have ended, and it is time to look at his words: [context, end) holds those since he began."""
 
     turn: int
     context: int
@@ -317,11 +320,17 @@ class Hearing:
             facts.append(self._close(segment, end, "cap"))
         elif self._is_behind(segment):
             facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame.level_db))
-        elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
-            segment.looks += 1
+        elif self._worth_a_look(segment):
             context = max(segment.context, segment.new - segment.policy.pre_roll)
             facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced))
         return facts
+
+    def _worth_a_look(self, segment: _Segment) -> bool:
+        """Again and again, and where a word may be over."""
+        if self.at - segment.new >= segment.policy.look * (segment.looks + 1):
+            segment.looks += 1
+            return True
+        return self.at - self._gate.last == _LULL and segment.voiced >= segment.policy.min_speech
 
     def _is_behind(self, segment: _Segment) -> bool:
         """Whether what is heard has for a while been the background of somebody who has ended."""

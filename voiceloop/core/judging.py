@@ -28,7 +28,7 @@ class Glimpse:
     words, sense: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
     spoken: voiced ticks. age: ticks since it began. ended: it is silent now. over: so it is, and the words are those of
     all of it.
-    held: a reply waits for the verdict. lost: its words will not be known.
+    settled: nothing more is looked for. held: a reply waits for the verdict. lost: its words will not be known.
     """
 
     words: int | None
@@ -40,6 +40,7 @@ class Glimpse:
     over: bool
     held: bool
     lost: bool
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):
         # While it still speaks, the words of all of it may be others.
         because = {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words")
-        return Verdict(False, because, rash=not seen.over)
+        return Verdict(False, because, rash=not (seen.over and seen.settled))
     return Verdict(True, "long voice") if seen.age >= 2 * policy.judge and not seen.ended else None
 
 

@@ -67,7 +67,7 @@ def _paused(m: Machines, draft: Draft, fact: Paused) -> None:
     if trial and trial.reopens:
         trial.whole = whole
     else:
-        m.out += m.work.drop(turn=draft.turn, probe=True)  # the words of all of it are looked for now
+        m.out += m.work.drop_looks(draft.turn, trial.span if trial else None)  # the words of all of it are due
         draft.span = whole or draft.span
 
 
@@ -117,11 +117,12 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
         return
     words = replace(event, text=event.text.strip())
     trial = draft.trial
-    if trial and (run.probe or not trial.reopens):
-        trial.looked = trial.looked if run.probe else trial.span
-        trial.words, trial.known = words, trial.looked
+    if trial and run.probe and run.newer(trial.known):
+        trial.words, trial.known = words, run.span
+    elif trial and not (run.probe or trial.reopens):
+        trial.words, trial.looked, trial.known = words, trial.span, trial.span
     if run.probe:
-        draft.costs.stt += run.ticks
+        draft.costs.stt += run.span.ticks if run.span else 0
         return
     draft.words = words
     m.trace(
@@ -173,7 +174,7 @@ def look(m: Machines) -> None:
     for draft, trial, span in list(m.work.to_look()):
         trial.looked = span
         draft.costs.tries += 1
-        run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
+        run = m.work.begin("stt", turn=draft.turn, probe=True, span=span)
         m.out.append(
             ev.Transcribe(
                 run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True, over=True
@@ -188,7 +189,8 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None or not trial.open:
             continue
-        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed)
+        busy = m.work.busy(draft.turn, "stt")
+        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed, busy=busy)
         verdict = judge(draft.policy, seen)
         if verdict is None or (verdict == trial.verdict and trial.closed is None):
             continue
@@ -269,7 +271,7 @@ def _ignored(m: Machines, draft: Draft, trial: Trial, *, known: bool) -> None:
 
 def _final(m: Machines, draft: Draft, trial: Trial) -> bool:
     """Whether a voice does not count, and nothing that is still to come can change that."""
-    more = trial.known != trial.span or m.work.busy(draft.turn, "stt")
+    more = not trial.all_known or m.work.busy(draft.turn, "stt")
     return trial.dismissed and not (trial.open and more and "stt" not in draft.failed)
 
 
