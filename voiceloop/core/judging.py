@@ -17,6 +17,9 @@ _WORD_AGE = ticks(0.5)
 _PART = ticks(0.4)
 """In less than that the recognizer may not have found the word that is being said."""
 
+_REST = ticks(0.12)
+"""So much that was not looked at yet is no word of its own: when the voice ends there, "mm-h" was "mm-hm"."""
+
 _BRIEF = ticks(0.6)
 """A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
 
@@ -64,7 +67,8 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
         if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
             return Verdict(True, "words")
         return None
-    if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):
+    hummed = seen.sense == "backchannel"
+    if seen.over or (seen.ended and seen.spoken - seen.known < _REST if hummed else seen.age >= policy.judge):
         # While it still speaks, the words of all of it may be others.
         because = {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words")
         return Verdict(False, because, rash=not (seen.over and seen.settled))

@@ -189,8 +189,7 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None or not trial.open:
             continue
-        busy = m.work.busy(draft.turn, "stt")
-        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed, busy=busy)
+        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed)
         verdict = judge(draft.policy, seen)
         if verdict is None or (verdict == trial.verdict and trial.closed is None):
             continue
@@ -271,7 +270,7 @@ def _ignored(m: Machines, draft: Draft, trial: Trial, *, known: bool) -> None:
 
 def _final(m: Machines, draft: Draft, trial: Trial) -> bool:
     """Whether a voice does not count, and nothing that is still to come can change that."""
-    more = not trial.all_known or m.work.busy(draft.turn, "stt")
+    more = trial.known != trial.span or m.work.busy(draft.turn, "stt")
     return trial.dismissed and not (trial.open and more and "stt" not in draft.failed)
 
 

@@ -107,8 +107,8 @@ class Trial:
         """Whether the words that are known are those of all of its sound."""
         return self.known == self.span or (self.span is not None and self.span.same_words(self.known))
 
-    def glimpse(self, at: int, *, held: bool, lost: bool, busy: bool) -> Glimpse:
-        """What is known of it by now, at this position of the microphone clock. busy: its words are looked for."""
+    def glimpse(self, at: int, *, held: bool, lost: bool) -> Glimpse:
+        """What is known of it by now, at this position of the microphone clock."""
         known = self.words
         return Glimpse(
             words=len(known.text.split()) if known else None,
@@ -118,7 +118,7 @@ class Trial:
             known=self.known.spoken - self.before if self.known else 0,
             ended=self.ended,
             over=self.ended and (known is None or self.all_known or lost),
-            settled=not busy,
+            settled=lost or self.known == self.span,
             held=held,
             lost=lost,
         )
@@ -338,7 +338,9 @@ class Work:
         """
         for draft in self._drafts.values():
             trial = draft.trial
-            if trial is None or not trial.open or trial.span is None or trial.span.same_words(trial.looked):
+            if trial is None or not trial.open or trial.span is None or trial.span == trial.looked:
+                continue
+            if not trial.ended and trial.span.same_words(trial.looked):
                 continue
             wanted = draft.early("stt") or (trial.closed and "stt" not in draft.failed)
             if wanted and (trial.reopens or draft.span is None) and self._looks(draft.turn) < _LOOKS:
