@@ -64,7 +64,8 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.words is None or (nothing and not seen.over and seen.known < _PART):
         return _without_words(policy, seen)
     if not nothing and seen.sense == "words":
-        if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
+        one = seen.over and seen.settled if seen.ended else seen.age >= _WORD_AGE
+        if one or seen.words >= _SURE_WORDS:
             return Verdict(True, "words")
         return None
     hummed = seen.sense == "backchannel"
