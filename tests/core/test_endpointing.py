@@ -88,11 +88,17 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
         (seen(1), None),
         (seen(1, over=True), "words"),
         (seen(1, age=0.9), "words"),
+        (seen(1, over=True, settled=False), None),
+        (seen(1, known=0.2, ended=True, age=0.9), None),
+        (seen(2, known=0.2, ended=True), "words"),
         # a backchannel, until it has lasted too long
         (seen(1, "backchannel"), None),
         (seen(1, "backchannel", age=0.9), None),
         (seen(1, "backchannel", over=True), "not: backchannel"),
         (seen(1, "backchannel", over=True, settled=False), "not, so far: backchannel"),
+        (seen(1, "backchannel", known=0.2, ended=True, settled=False), "not, so far: backchannel"),
+        (seen(1, "backchannel", known=0.2, settled=False), None),
+        (seen(1, "backchannel", known=0.1, ended=True, settled=False), None),
         (seen(2, "backchannel", age=1.8), "long voice"),
         (seen(1, "backchannel", age=1.8, ended=True), None),
         # no words: known of enough of it, or of all

@@ -131,12 +131,11 @@ def test_a_look_that_is_late_does_not_replace_the_words_of_all_of_it(world) -> N
 
 
 def test_a_voice_on_trial_is_looked_at_twice_at_a_time_at_most(world) -> None:
-    it = talking(world)
-    it.speak(0.86)
+    it = talking(world, replace(P, look=ticks(0.1)))
+    it.speak(0.5)
     looks = [run for run, order in it.runs.items() if isinstance(order, ev.Transcribe)]
     assert len(looks) == 2
     it.words("", "none", oldest=True)
-    it.speak(0.04)
     assert len(it.all(ev.Transcribe)) == 1 + 3
     it.finish()
 
