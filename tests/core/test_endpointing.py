@@ -98,7 +98,7 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
         (seen(1, "backchannel", over=True, settled=False), "not, so far: backchannel"),
         (seen(1, "backchannel", known=0.2, ended=True, settled=False), "not, so far: backchannel"),
         (seen(1, "backchannel", known=0.2, settled=False), None),
-        (seen(1, "backchannel", known=0.1, ended=True, settled=False), None),
+        (seen(1, "backchannel", known=0.1, spoken=0.4, ended=True, settled=False), None),
         (seen(2, "backchannel", age=1.8), "long voice"),
         (seen(1, "backchannel", age=1.8, ended=True), None),
         # no words: known of enough of it, or of all

@@ -68,8 +68,7 @@ def test_a_cough_holds_the_reply_and_it_goes_on_from_the_sample(world) -> None:
 @pytest.mark.parametrize("sense", ["backchannel", "invented"])
 def test_what_means_nothing_is_no_turn(sense, world) -> None:
     it = talking(world)
-    it.speak(0.46)
-    assert it.words("mm-hm", sense) == [], "it still speaks"
+    it.speak(0.26)
     it.quiet(0.1)
     assert it.words("mm-hm", sense) == [ev.Resume(1), ev.StateChanged("speaking")]
     it.quiet(0.7)
@@ -82,10 +81,10 @@ def test_what_means_nothing_is_no_turn(sense, world) -> None:
 def test_a_word_that_may_be_over_is_looked_at_before_the_pause_says_so(world, only) -> None:
     it = talking(world)
     it.speak(0.26)
-    (order,) = only(it.quiet(0.06), ev.Transcribe)
+    (order,) = only(it.quiet(0.04), ev.Transcribe)
     assert (order.probe, order.end) == (True, it.core.at - FRAME)
     assert it.words("mm-hm", "backchannel") == [], "it may go on"
-    out = it.quiet(0.04)
+    out = it.quiet(0.06)
     assert ev.Resume(1) in out
     (again,) = only(out, ev.Transcribe)
     assert (again.probe, again.end) == (False, it.core.at)

@@ -17,7 +17,7 @@ _WORD_AGE = ticks(0.5)
 _PART = ticks(0.4)
 """In less than that the recognizer may not have found the word that is being said."""
 
-_REST = ticks(0.12)
+_REST = ticks(0.16)
 """So much that was not looked at yet is no word of its own: when the voice ends there, "mm-h" was "mm-hm"."""
 
 _BRIEF = ticks(0.6)
@@ -31,7 +31,8 @@ class Glimpse:
     words, sense: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
     spoken: voiced ticks. age: ticks since it began. ended: it is silent now. over: so it is, and the words are those of
     all of it.
-    settled: nothing more is looked for. held: a reply waits for the verdict. lost: its words will not be known.
+    settled: no other words of it are to come: they are those up to the pause behind it, or will not be known. held: a
+    reply waits for the verdict. lost: its words will not be known.
     """
 
     words: int | None

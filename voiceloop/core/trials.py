@@ -287,7 +287,6 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     """The person wants the floor."""
     because = trial.verdict.because if trial.verdict else ""
     facts = _facts(m, trial)
-    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
     sense = trial.words.sense if trial.words else "none"
     hard = sense == "stop"
     if trial.reopens and sense in ("stop", "wait"):
@@ -306,6 +305,7 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     if hard:
         for reply in public_answers(m):
             stop(m, reply)
+    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
 
 
 def _silence(m: Machines, draft: Draft, trial: Trial, sense: str) -> None:
