@@ -170,7 +170,7 @@ def hold(m: Machines) -> None:
 
 
 def look(m: Machines) -> None:
-    """The words of a voice on trial are looked at while it speaks."""
+    """The words of a voice on trial are looked at while it speaks, and where it may be over."""
     for draft, trial, span in list(m.work.to_look()):
         trial.looked = span
         draft.costs.tries += 1
