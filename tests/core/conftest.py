@@ -128,13 +128,15 @@ class World:
         """Nobody speaks."""
         return self.speak(seconds, 0.02)
 
-    def run(self, stage: str) -> int:
-        """The newest live run of a stage."""
-        return [run for run, order in self.runs.items() if STAGES[type(order)] == stage][-1]
+    def run(self, stage: str, *, oldest: bool = False) -> int:
+        """The newest live run of a stage, or the oldest one."""
+        return [run for run, order in self.runs.items() if STAGES[type(order)] == stage][0 if oldest else -1]
 
-    def words(self, text: str, sense: ev.Sense = "words", finished: float | None = None) -> list[ev.Action]:
-        """The newest transcription gives its text."""
-        return self.feed(ev.Transcribed(self.run("stt"), text, sense, finished))
+    def words(
+        self, text: str, sense: ev.Sense = "words", finished: float | None = None, *, oldest: bool = False
+    ) -> list[ev.Action]:
+        """The newest transcription gives its text, or the oldest one."""
+        return self.feed(ev.Transcribed(self.run("stt", oldest=oldest), text, sense, finished))
 
     def wish(self, key: str, value: str = "") -> list[ev.Action]:
         """The newest handler call says something beside its text."""

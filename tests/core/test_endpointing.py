@@ -73,7 +73,9 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
     sense = sense if words is not None else "none"
     over = more.get("over", False)
     ended, held, lost = more.get("ended", over), more.get("held", True), more.get("lost", False)
-    return Glimpse(words, sense, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost)
+    return Glimpse(
+        words, sense, ticks(known), ticks(spoken), ticks(age), ended, over, held, lost, more.get("settled", True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,10 +88,17 @@ def seen(words=None, sense="words", *, known=0.0, spoken=0.3, age=0.3, **more: b
         (seen(1), None),
         (seen(1, over=True), "words"),
         (seen(1, age=0.9), "words"),
+        (seen(1, over=True, settled=False), None),
+        (seen(1, known=0.2, ended=True, age=0.9), None),
+        (seen(2, known=0.2, ended=True), "words"),
         # a backchannel, until it has lasted too long
         (seen(1, "backchannel"), None),
         (seen(1, "backchannel", age=0.9), None),
         (seen(1, "backchannel", over=True), "not: backchannel"),
+        (seen(1, "backchannel", over=True, settled=False), "not, so far: backchannel"),
+        (seen(1, "backchannel", known=0.2, ended=True, settled=False), "not, so far: backchannel"),
+        (seen(1, "backchannel", known=0.2, settled=False), None),
+        (seen(1, "backchannel", known=0.1, spoken=0.4, ended=True, settled=False), None),
         (seen(2, "backchannel", age=1.8), "long voice"),
         (seen(1, "backchannel", age=1.8, ended=True), None),
         # no words: known of enough of it, or of all

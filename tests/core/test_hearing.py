@@ -28,11 +28,17 @@ def test_a_turn() -> None:
     assert hear(it, 0.46) == [
         Opened(1, 0, 16000, P, continues=False, reopened=False),
         Spoke(1, 11200, 16000, 20800, 4800),
+        Spoke(1, 11200, 16000, 22400, 6400),
+        Spoke(1, 11200, 16000, 24000, 8000),
     ]
     assert it.speaking
-    assert hear(it, -0.1) == [Paused(1, 0, 16000 - 4800, 16000, 25600, 16000, 8000)]
+    assert hear(it, -0.1) == [
+        Spoke(1, 11200, 16000, 24320, 8000),
+        Paused(1, 0, 16000 - 4800, 16000, 25600, 16000, 8000),
+    ]
     assert hear(it, 0.06) == [Resumed(1, 1, ticks(0.1)), Spoke(1, 11200, 16000, 26560, 8000 + 320)]
     assert hear(it, -0.6) == [
+        Spoke(1, 11200, 16000, 26560 + 320, 8000 + 320),
         Paused(1, 1, 11200, 16000, 25600 + 960 + 1600, 16000, 8000 + 320),
         Lasted(1, 11200, 25600 + 960 + P.second),
         Closed(1, 1, 11200, 16000, 28160, ticks(0.6), ticks(0.6), "silence"),
@@ -142,7 +148,7 @@ def test_a_decided_turn_goes_on() -> None:
     hear(it, 0.5, -0.7)
     (opened,) = again(it, 0.1)
     assert opened == Opened(1, 1, ticks(1.2), P, continues=False, reopened=True)
-    assert again(it, -0.1) == [Paused(1, 1, 0, 0, it.at, ticks(1.2), ticks(0.1))]
+    assert again(it, -0.1)[-1] == Paused(1, 1, 0, 0, it.at, ticks(1.2), ticks(0.1))
     closed = again(it, -0.6)[-1]
     assert (closed.turn, closed.rev, closed.start, closed.end) == (1, 1, 0, ticks(1.4))
 
@@ -181,10 +187,20 @@ def test_a_voice_far_behind_the_speaker_does_not_reopen_his_turn() -> None:
 
 
 def test_it_is_time_to_look_again_and_again() -> None:
+    """Often at first: who says a single word has said it soon."""
     it = Hearing(P)
-    looks = [f for f in hear(it, -1.0, 1.0) if isinstance(f, Spoke)]
-    assert [f.end - f.start for f in looks] == [ticks(0.3), ticks(0.6), ticks(0.9)]
+    looks = [f for f in hear(it, -1.0, 1.3) if isinstance(f, Spoke)]
+    assert [f.end - f.start for f in looks] == [ticks(at) for at in (0.3, 0.4, 0.5, 0.6, 0.9, 1.2)]
     assert {(f.context, f.start) for f in looks} == {(16000 - 4800, 16000)}
+
+
+@pytest.mark.parametrize(("spoken", "n"), [(0.08, 0), (0.1, 1), (0.2, 1), (0.96, 0)])
+def test_it_is_time_to_look_when_a_word_may_be_over(spoken, n) -> None:
+    """Not at a noise, and not for ever: what is tried for a turn is limited."""
+    it = Hearing(P)
+    hear(it, -1.0, spoken)
+    looks = [f for f in hear(it, -0.08) if isinstance(f, Spoke)]
+    assert [(f.end, f.spoken) for f in looks] == [(ticks(1.0 + spoken + 0.02), ticks(spoken))] * n
 
 
 def level(hearing: Hearing, seconds: float, level_db: float, p: float = 0.9) -> list:

@@ -84,8 +84,8 @@ def quick(world):
     return it
 
 
-def then_words(it, text: str, sense: str = "words"):
-    it.words(text, sense)
+def then_words(it, text: str, sense: str = "words", *, oldest: bool = False):
+    it.words(text, sense, oldest=oldest)
     return it
 
 
@@ -182,7 +182,7 @@ HOW = {
     ("started", "voice"): (question, BEGUN),
     ("started", "goes on"): (lambda w: went_on(w, "sound"), BEGUN),
     ("waiting", "words"): (lambda w: then_words(question(w), "hello"), WORDS),
-    ("understood", "words"): (lambda w: went_on(w, "words", "hello"), WORDS),
+    ("understood", "words"): (lambda w: then_words(went_on(w, "words"), "hello", oldest=True), WORDS),
     ("waiting", "once more"): (once_more, ("score",)),
     ("waiting", "went on"): (lambda w: speaks(question(w)), ("pause_s",)),
     ("ended", "silence"): (lambda w: dropped(w, "hello", "words"), ENDED),

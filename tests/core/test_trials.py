@@ -68,13 +68,75 @@ def test_a_cough_holds_the_reply_and_it_goes_on_from_the_sample(world) -> None:
 @pytest.mark.parametrize("sense", ["backchannel", "invented"])
 def test_what_means_nothing_is_no_turn(sense, world) -> None:
     it = talking(world)
-    it.speak(0.4)
-    assert it.words("mm-hm", sense) == [], "it still speaks"
+    it.speak(0.26)
     it.quiet(0.1)
     assert it.words("mm-hm", sense) == [ev.Resume(1), ev.StateChanged("speaking")]
+    it.quiet(0.7)
+    assert it.all(ev.SpeechRejected)[-1].turn == 2
     it.finish()
     assert [text for _, text in it.history()] == ["tell me a story", STORY]
     assert len(it.all(ev.Answer)) == 1
+
+
+def test_a_word_that_may_be_over_is_looked_at_before_the_pause_says_so(world, only) -> None:
+    it = talking(world)
+    it.speak(0.26)
+    (order,) = only(it.quiet(0.04), ev.Transcribe)
+    assert (order.probe, order.end) == (True, it.core.at - FRAME)
+    assert it.words("mm-hm", "backchannel") == [], "it may go on"
+    out = it.quiet(0.06)
+    assert ev.Resume(1) in out
+    (again,) = only(out, ev.Transcribe)
+    assert (again.probe, again.end) == (False, it.core.at)
+
+
+def test_a_look_that_missed_only_the_end_of_a_hum_is_enough(world) -> None:
+    """With 200 ms for the words, a nod of 0.4 s was known 0.7 s after its first sample at the earliest."""
+    it = talking(world)
+    it.speak(0.4)
+    assert it.words("mm", "backchannel") == [], "it still speaks"
+    assert ev.Resume(1) in it.quiet(0.1)
+    it.words("mm-hm", "backchannel")
+    it.quiet(0.7)
+    it.finish()
+    assert [text for _, text in it.history()] == ["tell me a story", STORY]
+
+
+@pytest.mark.parametrize("look", ["of a part", "of all that was voiced"])
+@pytest.mark.parametrize(("text", "sense"), [("no", "words"), ("stop", "stop"), ("wait", "wait")])
+def test_the_words_of_all_of_it_count_more_than_those_of_a_look(text, sense, look, world) -> None:
+    """Whatever the look says, and even if it says so before the pause: they are looked for, and they stop the reply."""
+    it = talking(world)
+    if look == "of a part":
+        it.speak(0.4)
+    else:
+        it.speak(0.26)
+        it.quiet(0.04)
+    it.words("mm", "backchannel")
+    assert ev.Resume(1) in it.quiet(0.1)
+    assert ev.Hush(1) in it.words(text, sense)
+    assert len(it.all(ev.SpeechRejected)) == 0
+
+
+def test_a_look_that_is_late_does_not_replace_the_words_of_all_of_it(world) -> None:
+    it = talking(world)
+    it.speak(0.26)
+    it.quiet(0.1)
+    look = it.run("stt", oldest=True)
+    assert ev.Resume(1) in it.words("", "none")
+    assert ev.Hush(1) not in it.feed(ev.Transcribed(look, "stop", "stop"))
+    assert it.quiet(0.7)[-1] == ev.SpeechRejected(2, "no words")
+    it.finish()
+
+
+def test_a_voice_on_trial_is_looked_at_twice_at_a_time_at_most(world) -> None:
+    it = talking(world, replace(P, look=ticks(0.1)))
+    it.speak(0.5)
+    looks = [run for run, order in it.runs.items() if isinstance(order, ev.Transcribe)]
+    assert len(looks) == 2
+    it.words("", "none", oldest=True)
+    assert len(it.all(ev.Transcribe)) == 1 + 3
+    it.finish()
 
 
 def test_a_yeah_that_goes_on_in_the_same_breath_stops_the_reply(world) -> None:
@@ -108,7 +170,7 @@ def test_the_first_look_may_have_missed_the_word(world) -> None:
     it = talking(world)
     it.speak(0.3)
     it.speak(0.4)
-    it.words("", "none")
+    it.words("", "none", oldest=True)
     out = it.speak(0.3)
     assert ev.Resume(1) not in out
     assert ev.Hush(1) in out
@@ -291,7 +353,7 @@ def test_a_person_who_goes_on_was_not_finished(before, world) -> None:
     it = reopened(world, before=before)
     it.speak(0.4)
     if before == "words":
-        it.words("turn on the light")  # of the first part
+        it.words("turn on the light", oldest=True)  # the first part
     it.words("in the kitchen")
     it.quiet(0.1)
     it.words("turn on the light in the kitchen")
@@ -312,11 +374,25 @@ def test_a_cough_soon_after_the_decision_changes_nothing(world) -> None:
     it = reopened(world, before="sound")
     it.speak(0.3)
     it.quiet(0.1)
-    it.words("", "none")
     assert ev.Resume(1) in it.words("", "none")
+    it.words("", "none")
+    it.quiet(0.7)
     it.finish()
     assert it.all(ev.Reopened) == []
+    assert it.all(ev.SpeechRejected) == [ev.SpeechRejected(1, "no words")]
     assert it.history() == [("user", "turn on the light"), ("assistant", "It is on.")]
+
+
+def test_what_a_look_dismissed_reopens_the_turn_when_all_of_it_is_known(world) -> None:
+    it = reopened(world, before="sound")
+    it.speak(0.26)
+    it.quiet(0.04)
+    it.words("", "none")
+    assert ev.Resume(1) in it.quiet(0.1)
+    it.words("please")
+    assert len(it.all(ev.Reopened)) == 1
+    it.finish()
+    assert it.all(ev.SpeechRejected) == []
 
 
 def test_a_noise_while_the_words_are_looked_for_does_not_lose_them(world) -> None:
@@ -538,7 +614,7 @@ def test_a_reopened_turn_is_listened_to_once_more_by_itself(world) -> None:
     """The silence in which the turn was decided says nothing of the one after what was added."""
     it = reopened(world, before="words", policy=replace(P, score=True))
     it.speak(0.4)
-    it.words("turn on the light")
+    it.words("turn on the light", oldest=True)
     it.words("in the kitchen")
     assert it.all(ev.Score) == []
     it.quiet(0.1)
@@ -751,7 +827,7 @@ def test_a_commit_does_not_wait_for_late_words(world) -> None:
 def test_what_was_said_before_a_stop_word_is_dropped_when_the_voice_has_ended(text, because, world) -> None:
     it = reopened(world, before="words")
     it.speak(0.4)
-    it.words(text, "words" if text else "none")
+    it.words(text, "words" if text else "none", oldest=True)
     it.words("stop", "stop")
     assert it.all(ev.TurnDropped) == [], "it may go on"
     it.quiet(0.7)
@@ -838,6 +914,7 @@ def test_the_recognizer_is_told_that_a_voice_is_over_a_reply(world, only) -> Non
     out = it.ask(seconds=4) + it.speak(0.4) + it.quiet(0.1)
     assert [(order.probe, order.over) for order in only(out, ev.Transcribe)] == [
         (False, False),
+        (True, True),
         (True, True),
         (False, True),
     ]

@@ -326,7 +326,7 @@ def test_words_without_meaning_hold_the_reply_until_they_are_known_to_be_none(wo
     it.ask(seconds=4)
     it.speak(0.5)
     out = it.quiet(0.65)
-    assert kinds(out) == ["Drop", "Transcribe", "SpeechStopped", "Decided", "StateChanged"]
+    assert kinds(out) == ["Drop", "Drop", "Transcribe", "SpeechStopped", "Decided", "StateChanged"]
     assert out[-1] == ev.StateChanged("paused")
     assert it.words("") == [ev.Resume(1), ev.TurnDropped(2, "no words"), ev.StateChanged("speaking")]
 
@@ -353,7 +353,7 @@ def test_words_stop_the_reply_and_the_handler_knows_what_was_heard(world) -> Non
     assert it.words("stop") == [
         ev.Hush(1),
         ev.ReplyEnded(1, 1, "interrupted", "Once upon a time there was a king.", "Once upon", 18560),
-        ev.Answer(6, 2, 2, 0, "stop", speculative=True),
+        ev.Answer(7, 2, 2, 0, "stop", speculative=True),
     ]
     assert it.history() == [("user", "hello"), ("assistant", "Once upon")]
     said = "Once upon a time there was a king."
@@ -958,7 +958,7 @@ def test_who_is_heard_again_soon_after_frames_stopped_goes_on(world) -> None:
     passes(it, 2.5)
     it.speak(0.4)
     assert it.all(ev.SpeechStarted)[-1] == ev.SpeechStarted(1, ticks(1.0))
-    it.words("turn on")
+    it.words("turn on", oldest=True)
     it.words("the light")
     assert [a.rev for a in it.all(ev.Reopened)] == [1]
     it.finish()

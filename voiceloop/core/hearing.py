@@ -31,6 +31,14 @@ _OVER_DB = 2.0
 _SELDOM = 5
 """Frames from one look for a background to the next."""
 
+_LULL = FRAME
+"""Unvoiced time after which a word may be over. It is too short to be a pause, but the word can be looked at."""
+
+_OFTEN = ticks(0.1)
+_OFTEN_TIMES = 3
+"""After the first look so many come so soon: who only says a word or two has said them by then. Later they are few,
+because what is tried for a turn is limited, and noise may go on."""
+
 _CALM = ticks(3)
 """After so long without any voice there is no background any more."""
 
@@ -54,7 +62,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Spoke:
-    """The speaker goes on, and it is time to look at his words: [context, end) holds those since he began."""
+    """The speaker goes on, or is about to pause, and it is time to look at his words since he began: [context, end)."""
 
     turn: int
     context: int
@@ -327,11 +335,19 @@ class Hearing:
             facts.append(self._close(segment, end, "cap"))
         elif self._is_behind(segment):
             facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame.level_db))
-        elif self.at - segment.new >= segment.policy.look * (segment.looks + 1):
-            segment.looks += 1
+        elif self._worth_a_look(segment):
             context = max(segment.context, segment.new - segment.policy.pre_roll)
             facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced))
         return facts
+
+    def _worth_a_look(self, segment: _Segment) -> bool:
+        """Again and again, and at first where a word may be over."""
+        looks, p = segment.looks, segment.policy
+        often = min(looks, _OFTEN_TIMES)
+        if self.at - segment.new >= p.look * (looks + 1 - often) + _OFTEN * often:
+            segment.looks += 1
+            return True
+        return looks <= _OFTEN_TIMES + 1 and segment.voiced >= p.min_speech and self.at - self._gate.last == _LULL
 
     def _is_behind(self, segment: _Segment) -> bool:
         """Whether what is heard has for a while been the background of somebody who has ended."""

@@ -17,6 +17,9 @@ _WORD_AGE = ticks(0.5)
 _PART = ticks(0.4)
 """In less than that the recognizer may not have found the word that is being said."""
 
+_REST = ticks(0.16)
+"""So much that was not looked at yet is no word of its own: when the voice ends there, "mm-h" was "mm-hm"."""
+
 _BRIEF = ticks(0.6)
 """A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
 
@@ -28,7 +31,8 @@ class Glimpse:
     words, sense: of what was transcribed so far; words None while nothing is known. known: voiced ticks of it.
     spoken: voiced ticks. age: ticks since it began. ended: it is silent now. over: so it is, and the words are those of
     all of it.
-    held: a reply waits for the verdict. lost: its words will not be known.
+    settled: no other words of it are to come: they are those up to the pause behind it, or will not be known. held: a
+    reply waits for the verdict. lost: its words will not be known.
     """
 
     words: int | None
@@ -40,6 +44,7 @@ class Glimpse:
     over: bool
     held: bool
     lost: bool
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,15 @@ def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     if seen.words is None or (nothing and not seen.over and seen.known < _PART):
         return _without_words(policy, seen)
     if not nothing and seen.sense == "words":
-        if seen.over or seen.words >= _SURE_WORDS or seen.age >= _WORD_AGE:
+        one = seen.over and seen.settled if seen.ended else seen.age >= _WORD_AGE
+        if one or seen.words >= _SURE_WORDS:
             return Verdict(True, "words")
         return None
-    if seen.over or (seen.age >= policy.judge and seen.sense != "backchannel"):
+    hummed = seen.sense == "backchannel"
+    if seen.over or (seen.ended and seen.spoken - seen.known < _REST if hummed else seen.age >= policy.judge):
         # While it still speaks, the words of all of it may be others.
         because = {"backchannel": "backchannel", "invented": "no speech"}.get(seen.sense, "no words")
-        return Verdict(False, because, rash=not seen.over)
+        return Verdict(False, because, rash=not (seen.over and seen.settled))
     return Verdict(True, "long voice") if seen.age >= 2 * policy.judge and not seen.ended else None
 
 

@@ -40,8 +40,8 @@ class Policy:
     the sound is listened to once more, with more of the silence, for evidence that it is over; score: whether it is.
     barge_in, barge_in_thinking, barge_in_tool: what a voice does over a reply, before one, and while a tool runs.
     duck: volume of a reply while a voice over it is judged, instead of holding it; 0 holds.
-    look: voiced time after which the words of a voice over a reply are looked at, again and again. judge: how long a
-    voice over a reply may be without words that mean anything, before it is judged without.
+    look: age at which the words of a voice over a reply are looked at, then more often, then again and again. judge:
+    how long a voice over a reply may be without words that mean anything, before it is judged without.
     deaf_tail: with barge_in `ignore`, how long after a reply the microphone is still not believed.
     ahead: clauses synthesized beyond the one that plays. max_says: announcements that may wait.
     max_reply_chars: longest text of a reply; the rest is dropped.

@@ -49,9 +49,10 @@ def transcribe(m: Machines) -> None:
     """The words of a turn that pauses, or was decided without them, are looked for."""
     for draft, span in list(m.work.to_transcribe()):
         draft.costs.tries += 1
-        run = m.work.begin("stt", turn=draft.turn, ticks=span.ticks)
+        run = m.work.begin("stt", turn=draft.turn, span=span)
         where = (draft.rev, span.context, span.start, span.end)
-        m.out.append(ev.Transcribe(run, draft.turn, *where, draft.expect, over=draft.pending))
+        over = draft.trial is not None and draft.trial.open
+        m.out.append(ev.Transcribe(run, draft.turn, *where, draft.expect, over=over))
 
 
 def score(m: Machines) -> None:

@@ -67,7 +67,7 @@ def _paused(m: Machines, draft: Draft, fact: Paused) -> None:
     if trial and trial.reopens:
         trial.whole = whole
     else:
-        m.out += m.work.drop(turn=draft.turn, probe=True)  # the words of all of it are looked for now
+        m.out += m.work.drop_looks(draft.turn, trial.span if trial else None)  # the words of all of it are due
         draft.span = whole or draft.span
 
 
@@ -120,11 +120,12 @@ def learn(m: Machines, draft: Draft, run: Run, event: ev.Transcribed | ev.Scored
         return
     words = replace(event, text=event.text.strip())
     trial = draft.trial
-    if trial and (run.probe or not trial.reopens):
-        trial.looked = trial.looked if run.probe else trial.span
-        trial.words, trial.known = words, trial.looked
+    if trial and run.probe and run.newer(trial.known):
+        trial.words, trial.known = words, run.span
+    elif trial and not (run.probe or trial.reopens):
+        trial.words, trial.looked, trial.known = words, trial.span, trial.span
     if run.probe:
-        draft.costs.stt += run.ticks
+        draft.costs.stt += run.span.ticks if run.span else 0
         return
     draft.words = words
     m.trace(
@@ -171,11 +172,11 @@ def hold(m: Machines) -> None:
 
 
 def look(m: Machines) -> None:
-    """The words of a voice on trial are looked at while it speaks."""
+    """The words of a voice on trial are looked at while it speaks, and where it may be over."""
     for draft, trial, span in list(m.work.to_look()):
         trial.looked = span
         draft.costs.tries += 1
-        run = m.work.begin("stt", turn=draft.turn, probe=True, ticks=span.ticks)
+        run = m.work.begin("stt", turn=draft.turn, probe=True, span=span)
         m.out.append(
             ev.Transcribe(
                 run, draft.turn, draft.rev, span.context, span.start, span.end, draft.expect, probe=True, over=True
@@ -289,7 +290,6 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     """The person wants the floor."""
     because = trial.verdict.because if trial.verdict else ""
     facts = _facts(m, trial)
-    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
     sense = trial.words.sense if trial.words else "none"
     hard = sense == "stop"
     if trial.reopens and sense in ("stop", "wait"):
@@ -308,6 +308,7 @@ def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     if hard:
         for reply in public_answers(m):
             stop(m, reply)
+    m.out += m.work.drop(turn=draft.turn, stage="stt", probe=True)
 
 
 def _silence(m: Machines, draft: Draft, trial: Trial, sense: str) -> None:

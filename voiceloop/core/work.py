@@ -14,22 +14,6 @@ from voiceloop.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One piece of work under way. It serves the words of a turn, or a reply; the other one is 0.
-
-    probe: only a look at the words of a voice that is on trial. ticks: of the sound that it works on.
-    """
-
-    run: int
-    stage: Stage
-    turn: int = 0
-    reply: int = 0
-    clause: int = 0
-    probe: bool = False
-    ticks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """Microphone samples [start, end), after those of the context. spoken: voiced ticks of it, where that matters."""
 
@@ -42,6 +26,30 @@ class Span:
     def ticks(self) -> int:
         """Of all that is transcribed."""
         return self.end - self.context
+
+    def same_words(self, other: Span | None) -> bool:
+        """Whether they differ in nothing but silence."""
+        return other is not None and (self.start, self.spoken) == (other.start, other.spoken)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One piece of work under way. It serves the words of a turn, or a reply; the other one is 0.
+
+    probe: only a look at the words of a voice that is on trial. span: the sound that it works on.
+    """
+
+    run: int
+    stage: Stage
+    turn: int = 0
+    reply: int = 0
+    clause: int = 0
+    probe: bool = False
+    span: Span | None = None
+
+    def newer(self, than: Span | None) -> bool:
+        """Whether it has heard more than that."""
+        return self.span is not None and (than is None or self.span.end > than.end)
 
 
 @dataclass(slots=True)
@@ -94,6 +102,11 @@ class Trial:
             self.before += self.spoken
             self.since, self.verdict, self.words, self.looked, self.known = at, None, None, None, None
 
+    @property
+    def all_known(self) -> bool:
+        """Whether the words that are known are those of all of its sound."""
+        return self.known == self.span or (self.span is not None and self.span.same_words(self.known))
+
     def glimpse(self, at: int, *, held: bool, lost: bool) -> Glimpse:
         """What is known of it by now, at this position of the microphone clock."""
         known = self.words
@@ -104,7 +117,8 @@ class Trial:
             age=at - self.since,
             known=self.known.spoken - self.before if self.known else 0,
             ended=self.ended,
-            over=self.ended and (known is None or self.known == self.span or lost),
+            over=self.ended and (known is None or self.all_known or lost),
+            settled=lost or self.known == self.span,
             held=held,
             lost=lost,
         )
@@ -194,6 +208,10 @@ class Draft:
         return Spent(self.turn, c.tries, round(seconds(c.stt), 3), c.chars, c.speech)
 
 
+_LOOKS = 2
+"""At a time: one that was begun before a word ended must not delay the one that has all of it."""
+
+
 class Work:
     """Drafts in the order of their turns, and live runs by id."""
 
@@ -205,11 +223,18 @@ class Work:
     # --- runs ---
 
     def begin(
-        self, stage: Stage, *, turn: int = 0, reply: int = 0, clause: int = 0, probe: bool = False, ticks: int = 0
+        self,
+        stage: Stage,
+        *,
+        turn: int = 0,
+        reply: int = 0,
+        clause: int = 0,
+        probe: bool = False,
+        span: Span | None = None,
     ) -> int:
         """A new run; its id."""
         self._last += 1
-        self._runs[self._last] = Run(self._last, stage, turn, reply, clause, probe, ticks)
+        self._runs[self._last] = Run(self._last, stage, turn, reply, clause, probe, span)
         return self._last
 
     def accept(self, run: int, *, final: bool) -> Run | None:
@@ -227,9 +252,16 @@ class Work:
         ]
         return [Drop(self._runs.pop(run).run) for run in gone]
 
-    def busy(self, turn: int, stage: Stage) -> bool:
-        """Whether a run of that stage serves the words of a turn."""
-        return any(run.turn == turn and run.stage == stage for run in self._runs.values())
+    def drop_looks(self, turn: int, span: Span | None) -> list[Drop]:
+        """Ends the looks at a voice on trial that have not heard all of this."""
+        gone = [
+            r.run for r in self._runs.values() if r.turn == turn and r.probe and not (span and span.same_words(r.span))
+        ]
+        return [Drop(self._runs.pop(run).run) for run in gone]
+
+    def busy(self, turn: int, stage: Stage, *, probe: bool | None = None) -> bool:
+        """Whether a run of that stage serves the words of a turn; of looks only, or of no look, if so said."""
+        return any(r.turn == turn and r.stage == stage and probe in (None, r.probe) for r in self._runs.values())
 
     # --- drafts ---
 
@@ -308,16 +340,27 @@ class Work:
             trial = draft.trial
             if trial is None or not trial.open or trial.span is None or trial.span == trial.looked:
                 continue
+            if not trial.ended and trial.span.same_words(trial.looked):
+                continue
             wanted = draft.early("stt") or (trial.closed and "stt" not in draft.failed)
-            if wanted and (trial.reopens or draft.span is None) and not self.busy(draft.turn, "stt"):
+            if wanted and (trial.reopens or draft.span is None) and self._looks(draft.turn) < _LOOKS:
                 yield draft, trial, trial.span
+
+    def _looks(self, turn: int) -> int:
+        return sum(run.turn == turn and run.stage == "stt" for run in self._runs.values())
 
     def to_transcribe(self) -> Iterator[tuple[Draft, Span]]:
         """Drafts whose words should be looked for now, and where they are."""
         for draft in self.unanswered:
             on_trial = draft.pending and draft.reopening
             wanted = draft.decided is not None or draft.early("stt")
-            if draft.span and draft.words is None and wanted and not on_trial and not self.busy(draft.turn, "stt"):
+            if (
+                draft.span
+                and draft.words is None
+                and wanted
+                and not on_trial
+                and not self.busy(draft.turn, "stt", probe=False)
+            ):
                 yield draft, draft.span
 
     def to_answer_early(self) -> Draft | None:
