@@ -147,13 +147,17 @@ class _Place:
 
 @dataclass(slots=True)
 class _Match:
-    """How well the expected echo fits, of late: energies, what the rest has in common with it, and its lateness."""
+    """How well the expected echo fits, of late: energies, what the rest has in common with it, and its lateness.
+
+    off: frames for which it did not. now: `likeness` in the last frame alone, 0 where little is left.
+    """
 
     yy: float = 1e-9
     ee: float = 1e-9
     ey: float = 0.0
     cross: Spectrum = field(default_factory=lambda: np.zeros(BINS, np.complex64))
     off: int = 0
+    now: float = 0.0
 
     @property
     def likeness(self) -> float:
@@ -198,7 +202,7 @@ class Linear:
     @property
     def lost(self) -> bool:
         """Whether the echo is not where it is expected, or nothing is known of it yet."""
-        return not self._place.proven or self.match.off > 0
+        return not self._place.proven or self.match.off > 0 or self.match.now > _ASTRAY
 
     def step(self, mic: Wave, ref: Wave, *, learn: bool = True) -> tuple[Wave, Wave]:
         """(what is left of mic, the echo taken off); frames of 320 samples, 1.0 is full scale."""
@@ -252,9 +256,11 @@ class Linear:
         match, place = self.match, self._place
         sharp_e, sharp_y = rest[1:] - 0.9 * rest[:-1], expected[1:] - 0.9 * expected[:-1]
         yy = float(sharp_y @ sharp_y)
+        ee, ey = float(sharp_e @ sharp_e), float(sharp_e @ sharp_y)
         match.yy = 0.8 * match.yy + 0.2 * yy
-        match.ee = 0.8 * match.ee + 0.2 * float(sharp_e @ sharp_e)
-        match.ey = 0.8 * match.ey + 0.2 * float(sharp_e @ sharp_y)
+        match.ee = 0.8 * match.ee + 0.2 * ee
+        match.ey = 0.8 * match.ey + 0.2 * ey
+        match.now = abs(ey) / (yy * ee + 1e-18) ** 0.5 if ee > 0.5 * yy else 0.0
         loud = float(expected @ expected) > _HEARD * FRAME
         if not place.proven:
             place.proven = loud and match.ee < _PROVEN * match.yy

@@ -50,8 +50,8 @@ class NearEnd:
         self._noise: Power = np.full(_BANDS, 1e-7, np.float32)
         self.excess_db = 0.0
         """By how much what is left is above what was to be expected, mean over the bands."""
-        self.left_db = -3.0
-        """What is left of an echo, mean over the bands."""
+        self.own = 0.0
+        """Share of what is left that is as strong as an echo leaves, mean over the bands, 0..1."""
 
     def step(self, rest: Spectrum, echo: Spectrum, *, speaks: bool) -> float:
         """The excess, dB. Spectra of 640 points: rest of one frame, echo of two. speaks: somebody seems to."""
@@ -65,7 +65,7 @@ class NearEnd:
         up = _SLOW_DB if speaks else _RISE_DB
         step = np.where(over_db > 0, up, -_FALL_DB) * loud
         self._left_db = np.clip(self._left_db + step, -40.0, 6.0).astype(np.float32)
-        self.left_db = float(self._left_db.mean())
+        self.own = float(np.minimum(1.0, expected / (left + 1e-12)).mean())
         self.excess_db = float(np.clip(over_db - _PLAIN_DB, 0.0, _CAP_DB).mean())
         return self.excess_db
 
