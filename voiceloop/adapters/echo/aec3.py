@@ -27,14 +27,14 @@ _REST_AFTER = RATE
 _LEARNING = 75
 """Frames (1.5 s) of echo after which AEC3 counts as ready at the latest."""
 
-_READY = 0.1
-"""Share of the microphone's power that AEC3 leaves when it is ready (10 dB); until then, once, nothing is given, so that
+_READY = 0.03
+"""Share of the microphone's power that AEC3 leaves when it is ready (15 dB); until then, once, nothing is given, so that
 the loop does not take the beginning of its first reply for a person."""
 
-_LEAST = 10
-"""Frames of echo from which that can be said."""
+_LEAST = 45
+"""Frames of echo (0.9 s) from which that can be said: at a delay of 0.3 s AEC3 has found its place by then."""
 
-_NOBODY_DB, _SOMEBODY_DB = 1.0, 2.5
+_NOBODY_DB, _SOMEBODY_DB = 1.5, 3.0
 """Excess over what the echo leaves, smoothed, that is nothing and that is a person; in between both sounds are mixed."""
 
 _UNKNOWN = 0.5

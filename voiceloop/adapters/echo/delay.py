@@ -39,8 +39,8 @@ class DelayFinder:
         self._cross = np.zeros(_WINDOW // 2 + 1, np.complex64)
         self._frames = 0
 
-    def step(self, mic: Wave, ref: Wave) -> int | None:
-        """One frame of each. The delay in samples when it is looked for and there is a clear one."""
+    def step(self, mic: Wave, ref: Wave, *, look: bool = True) -> int | None:
+        """One frame of each. The delay in samples when it is time to look for it and there is a clear one."""
         at = self._frames % _EVERY
         if at == 0:
             self._mic[: -_EVERY * FRAME] = self._mic[_EVERY * FRAME :]
@@ -48,7 +48,13 @@ class DelayFinder:
         place = slice(_WINDOW - (_EVERY - at) * FRAME, _WINDOW - (_EVERY - at - 1) * FRAME)
         self._mic[place], self._ref[place] = mic, ref
         self._frames += 1
-        return self._look() if at == _EVERY - 1 else None
+        return self._look() if look and at == _EVERY - 1 else None
+
+    @property
+    def gain(self) -> float:
+        """Power of the microphone against that of the reference, at most 1: no echo gave more than that."""
+        mic, ref = float(self._mic @ self._mic), float(self._ref @ self._ref)
+        return min(1.0, 2 * mic / ref) if ref else 1.0
 
     def forget(self) -> None:
         """What was heard before a silence says nothing of what comes after."""

@@ -38,7 +38,7 @@ _UNKNOWN, _FALL = 0.3, 0.2
 """Power that a path may have in its first partition before anything is known, and decades by which it falls with each
 further one: a room of 0.3 to 0.6 s."""
 
-_TURNS = 4
+_TURNS = 5
 """Frames until each partition has been constrained once: it is a third of the cost."""
 
 _MARGIN = 96
@@ -47,22 +47,40 @@ _MARGIN = 96
 _FARTHEST = RATE * 6 // 10
 """The longest delay of the reference, samples."""
 
-_KERNEL = 16
+_KERNEL, _STEPS = 16, 256
+"""Taps that read the reference between two samples, and places between two samples."""
+
 _FASTEST = 3e-4
 """Clocks differ by at most 300 ppm."""
 
 _PROVEN = 0.1
 """Rest against what was taken off from which the path counts as known: 10 dB."""
 
+_OFTEN = 5
+"""So many frames of that are no accident."""
+
 _ASTRAY = 0.45
 """Correlation of the rest with the expected echo from which it is at another place: .7 when it jumped, and less than .3
 while somebody speaks over it."""
+
+_MOVED = 16
+"""Frames astray (0.3 s) within which a jump is found; what lasts longer is another path."""
 
 _GIVEN_UP = 50
 """Frames astray (1 s) after which it is learned anew."""
 
 _HEARD = 1e-6
 """Power of a frame from which an echo is one that counts, -60 dBFS."""
+
+
+def _taps() -> Power:
+    """For each place between two samples its windowed sinc."""
+    off = np.arange(_STEPS + 1)[:, None] / _STEPS - np.arange(_KERNEL) + _KERNEL // 2 - 1
+    taps = np.sinc(off) * np.cos(np.pi * off / (_KERNEL + 1)) ** 2
+    return (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+_TAPS = _taps()
 
 
 class KalmanFilter:
@@ -72,9 +90,9 @@ class KalmanFilter:
         self._x: Spectrum = np.zeros((PARTS, BINS), np.complex64)
         self._x2: Power = np.zeros((PARTS, BINS), np.float32)
         self._path: Spectrum = np.zeros((PARTS, BINS), np.complex64)
-        fall = _UNKNOWN * 10 ** (-_FALL * np.arange(PARTS))
-        self._doubt: Power = np.repeat(fall.astype(np.float32)[:, None], BINS, axis=1)
-        self._noise: Power = np.full(BINS, 1e-6, np.float32)
+        self._doubt: Power = np.zeros((PARTS, BINS), np.float32)
+        self.doubt_all(1.0)
+        self._noise: Power | None = None
         self._error: Wave = np.zeros(_SIZE, np.float32)
         self._turn = 0
 
@@ -102,8 +120,10 @@ class KalmanFilter:
 
     def learn(self, e: Spectrum) -> None:
         """From the spectrum of what was left of this frame."""
-        self._noise = _FRESH * self._noise + (1 - _FRESH) * (e.real**2 + e.imag**2) + np.float32(1e-10)
-        gain = self._doubt / (0.5 * np.einsum("pk,pk->k", self._doubt, self._x2) + self._noise)
+        now: Power = e.real**2 + e.imag**2 + np.float32(1e-10)
+        noise = now if self._noise is None else _FRESH * self._noise + (1 - _FRESH) * now
+        self._noise = noise
+        gain = self._doubt / (0.5 * np.einsum("pk,pk->k", self._doubt, self._x2) + noise)
         self._path += np.conj(self._x) * (gain * e)
         turn = slice(self._turn % _TURNS, None, _TURNS)
         self._turn += 1
@@ -114,9 +134,9 @@ class KalmanFilter:
         self._doubt *= _STAYS * (1 - 0.5 * gain * self._x2)
         self._doubt += (1 - _STAYS) * size + np.float32(1e-12)
 
-    def doubt_all(self) -> None:
-        """Learns as fast as at the beginning."""
-        fall = _UNKNOWN * 10 ** (-_FALL * np.arange(PARTS))
+    def doubt_all(self, power: float) -> None:
+        """Learns as fast as at the beginning. power: what the path may give of that of the reference."""
+        fall = _UNKNOWN * power * 10 ** (-_FALL * np.arange(PARTS))
         self._doubt[:] = fall.astype(np.float32)[:, None]
 
 
@@ -139,17 +159,15 @@ class _Place:
         end = self.history.size - whole
         if part < 1e-3:
             return self.history[end - n : end]
-        off = part - np.arange(_KERNEL) + _KERNEL // 2 - 1
-        taps = np.sinc(off) * np.cos(np.pi * off / (_KERNEL + 1)) ** 2
         piece = self.history[end - n - _KERNEL // 2 : end + _KERNEL // 2 - 1]
-        return np.convolve(piece, (taps / taps.sum()).astype(np.float32), "valid")
+        return np.convolve(piece, _TAPS[round(part * _STEPS)], "valid")
 
 
 @dataclass(slots=True)
 class _Match:
     """How well the expected echo fits, of late: energies, what the rest has in common with it, and its lateness.
 
-    off: frames for which it did not. now: `likeness` in the last frame alone, 0 where little is left.
+    off: frames for which it did not. good: frames in which it did, until it was proven. now: `likeness` in the last frame alone, 0 where little is left.
     """
 
     yy: float = 1e-9
@@ -157,13 +175,13 @@ class _Match:
     ey: float = 0.0
     cross: Spectrum = field(default_factory=lambda: np.zeros(BINS, np.complex64))
     off: int = 0
+    good: int = 0
     now: float = 0.0
 
     @property
     def likeness(self) -> float:
         """Correlation of what is left with the expected echo, 0..1: 0.7 if it is at another place, 0 if it fits."""
         return abs(self.ey) / (self.yy * self.ee) ** 0.5
-
 
     @property
     def astray(self) -> bool:
@@ -209,7 +227,7 @@ class Linear:
         place = self._place
         place.history[:-FRAME] = place.history[FRAME:]
         place.history[-FRAME:] = ref
-        if (found := self._finder.step(mic, ref)) is not None:
+        if (found := self._finder.step(mic, ref, look=self.lost)) is not None:
             self._found(max(_KERNEL, found - _MARGIN))
         if place.delay is None:
             return mic, np.zeros(FRAME, np.float32)
@@ -223,7 +241,8 @@ class Linear:
             kept[:-FRAME], kept[-FRAME:] = kept[FRAME:], new
         self.rest = self._filter.spectrum(rest)
         self._compare(rest, expected)
-        if learn and not self.match.off:  # a filter is not to be spoilt by what only moved
+        if learn and not 0 < self.match.off < _MOVED:
+            # A filter is not to be spoilt by what only moved.
             self._filter.learn(self.rest)
         return rest, expected
 
@@ -240,6 +259,8 @@ class Linear:
     def _found(self, delay: int) -> None:
         """The finder's word counts where there is none better: at the beginning, and after a jump too far to see."""
         place, off = self._place, self.match.off
+        if place.delay is None:
+            self._filter.doubt_all(self._finder.gain)
         if place.delay is None or ((off > 12 or not place.proven) and abs(place.delay - delay) > FRAME // 2):
             self._move(float(delay))
 
@@ -263,21 +284,22 @@ class Linear:
         match.now = abs(ey) / (yy * ee + 1e-18) ** 0.5 if ee > 0.5 * yy else 0.0
         loud = float(expected @ expected) > _HEARD * FRAME
         if not place.proven:
-            place.proven = loud and match.ee < _PROVEN * match.yy
+            match.good = match.good + (loud and match.ee < _PROVEN * match.yy)
+            place.proven = match.good >= _OFTEN
         elif loud:
             match.off = match.off + 1 if match.astray else max(0, match.off - 1)
             if match.off > _GIVEN_UP:  # it did not move, it is another path
-                place.proven, match.off = False, 0
-                self._filter.doubt_all()
+                place.proven, match.off, match.good = False, 0, 0
+                self._filter.doubt_all(1.0)
         if match.off >= 8 and match.off % 4 == 0:
             if by := jump(self._heard, self._expected):
                 self._move((place.delay or 0) + by)
             return
         self._frames += 1
-        if self._frames % 2 or not loud or match.off:
+        if self._frames % 3 or not loud or match.off:
             return
         heard, wanted = self._heard[-_SIZE:] * self._hann, self._expected[-_SIZE:] * self._hann
-        match.cross = 0.8 * match.cross + 0.2 * np.fft.rfft(heard) * np.conj(np.fft.rfft(wanted))
+        match.cross = 0.7 * match.cross + 0.3 * np.fft.rfft(heard) * np.conj(np.fft.rfft(wanted))
         if match.ee < 1.5 * match.yy:
             self._follow(_lateness(match.cross))
 
@@ -286,8 +308,8 @@ class Linear:
         place = self._place
         if abs(late) < 2 and place.delay is not None:
             late = min(max(late, -0.5), 0.5)
-            place.rate = min(max(place.rate + 4e-6 * late, -_FASTEST), _FASTEST)
-            place.delay = max(float(_KERNEL), place.delay + 0.04 * late)
+            place.rate = min(max(place.rate + 6e-6 * late, -_FASTEST), _FASTEST)
+            place.delay = max(float(_KERNEL), place.delay + 0.06 * late)
 
 
 _LOW, _HIGH = 12, 120

@@ -19,6 +19,9 @@ _RISE_DB, _FALL_DB = 0.6, 0.15
 _SLOW_DB = 0.05
 """The rise while somebody seems to speak."""
 
+_NOISE_RISES = 1.005
+"""Factor for each frame by which the noise floor rises while something is louder, 1.1 dB a second."""
+
 _PLAIN_DB = 3.0
 """So much above what is expected says nothing yet."""
 
@@ -57,7 +60,7 @@ class NearEnd:
         """The excess, dB. Spectra of 640 points: rest of one frame, echo of two. speaks: somebody seems to."""
         left, came = self._power(rest), self._power(echo)
         self._echo = np.maximum(came, _TAIL * self._echo)
-        rising = np.minimum(self._noise * 1.02, left + 1e-10)
+        rising = np.minimum(self._noise * _NOISE_RISES, left + 1e-10)
         self._noise = np.where(left < self._noise, 0.8 * self._noise + 0.2 * left, rising).astype(np.float32)
         expected = self._echo * 10 ** (self._left_db / 10)
         over_db = 10 * np.log10((left + 1e-12) / (expected + 2 * self._noise + 1e-12))
@@ -65,8 +68,8 @@ class NearEnd:
         up = _SLOW_DB if speaks else _RISE_DB
         step = np.where(over_db > 0, up, -_FALL_DB) * loud
         self._left_db = np.clip(self._left_db + step, -40.0, 6.0).astype(np.float32)
-        self.own = float(np.minimum(1.0, expected / (left + 1e-12)).mean())
-        self.excess_db = float(np.clip(over_db - _PLAIN_DB, 0.0, _CAP_DB).mean())
+        self.own = float(np.minimum(1.0, expected / (left + 1e-12)).sum()) / _BANDS
+        self.excess_db = float(np.minimum(np.maximum(over_db - _PLAIN_DB, 0.0), _CAP_DB).sum()) / _BANDS
         return self.excess_db
 
     def _power(self, spectrum: Spectrum) -> Power:
