@@ -24,18 +24,22 @@ _LAG = 128
 _REST_AFTER = RATE
 """Samples (1 s) of a silent reference after which no echo can be left: the longest delay it finds is 0.3 s."""
 
-_LEARNING = 75
-"""Frames (1.5 s) of echo after which AEC3 counts as ready at the latest."""
+_LEARNING = 100
+"""Frames (2 s) of echo after which AEC3 counts as ready at the latest."""
 
 _READY = 0.03
-"""Share of the microphone's power that AEC3 leaves when it is ready (15 dB); until then, once, nothing is given, so that
-the loop does not take the beginning of its first reply for a person."""
+"""Share of the microphone's power that AEC3 leaves when it is ready (15 dB). Until then, once, nothing is given, so
+that the loop does not take the beginning of its first reply for a person."""
 
-_LEAST = 45
-"""Frames of echo (0.9 s) from which that can be said: at a delay of 0.3 s AEC3 has found its place by then."""
+_LEAST = 65
+"""Frames of echo (1.3 s) from which that can be said: at a delay of 0.3 s AEC3 has found its place by then."""
 
-_NOBODY_DB, _SOMEBODY_DB = 1.5, 3.0
-"""Excess over what the echo leaves, smoothed, that is nothing and that is a person; in between both sounds are mixed."""
+_USUAL_DB = 2.0
+"""Excess over what an echo leaves that happens; what is more adds up, and is forgotten as fast."""
+
+_NOBODY, _SOMEBODY, _CERTAIN = 5.0, 10.0, 30.0
+"""Sums, in dB times frames, that are nothing, and that are a person; in between both sounds are mixed. Two frames of
+somebody as loud as the echo are enough. More than the last counts no more: it is over 0.3 s after his last sound."""
 
 _UNKNOWN = 0.5
 
@@ -105,39 +109,48 @@ class Aec3:
 
 
 class _Mix:
-    """AEC3's sound, or the filter's while somebody speaks."""
+    """AEC3's sound, but never louder than the filter's; the filter's, while somebody speaks."""
 
     def __init__(self) -> None:
         self.doubt = 0.0
         self._near = NearEnd()
         self._late: Wave = np.zeros(_LAG, np.float32)
-        self._excess_db = 0.0
+        self._sum = 0.0
         self._share = 0.0
+        self._quieter = 1.0
 
     def wake(self, late: Pcm) -> None:
         """late: the microphone's last samples before."""
         self._late = (late / 32768).astype(np.float32)
+        self._sum = 0.0
 
     def step(self, linear: Linear, mic: Pcm, ref: Pcm, out: Pcm) -> Pcm:
         """out: what AEC3 made of mic."""
         rest, _ = linear.step((mic / 32768).astype(np.float32), (ref / 32768).astype(np.float32))
-        near, speaks = self._near, self._share > _UNKNOWN
-        excess = near.step(linear.rest, linear.taken, speaks=speaks) if linear.delay is not None else 0.0
-        if linear.lost:
-            excess, self.doubt = 0.0, max(_UNKNOWN, min(1.0, linear.match.now))
-        else:
-            self.doubt = near.own
-        # Up at once, down by half in 60 ms: the quiet ends of words belong to them.
-        self._excess_db = max(0.5 * self._excess_db + 0.5 * excess, 0.8 * self._excess_db) if not linear.lost else 0.0
-        share = min(1.0, max(0.0, (self._excess_db - _NOBODY_DB) / (_SOMEBODY_DB - _NOBODY_DB)))
-        before, self._share = self._share, share
         whole = np.concatenate((self._late, rest))
-        self._late = whole[-_LAG:]
-        if before == share == 0.0:
+        self._late, filtered = whole[-_LAG:], whole[:FRAME] * 32768
+        before, self._share = self._share, self._judge(linear, filtered, out)
+        if before == self._share == 0.0 and self._quieter == 1.0:
             return out
-        ramp = np.linspace(before, share, FRAME, dtype=np.float32)
-        mixed = ramp * whole[:FRAME] * 32768 + (1 - ramp) * out
+        ramp = np.linspace(before, self._share, FRAME, dtype=np.float32)
+        mixed = ramp * filtered + (1 - ramp) * (self._quieter * out)
         return np.rint(np.clip(mixed, -32768, 32767)).astype(np.int16)
+
+    def _judge(self, linear: Linear, filtered: Wave, out: Pcm) -> float:
+        """The filter's share."""
+        near = self._near
+        if linear.delay is not None:
+            near.step(linear.rest, linear.taken, speaks=self._sum > _NOBODY)
+        if linear.lost:
+            self._sum, self.doubt, self._quieter = 0.0, _UNKNOWN, 1.0
+            return 0.0
+        self.doubt = near.own
+        self._sum = min(_CERTAIN, max(0.0, self._sum + near.excess_db - _USUAL_DB))
+        share = min(1.0, max(0.0, (self._sum - _NOBODY) / (_SOMEBODY - _NOBODY)))
+        # After a jump AEC3 lets through for a while what the filter has already taken off again.
+        left, theirs = float(filtered @ filtered), float(np.square(out, dtype=np.float32).sum())
+        self._quieter = min(1.0, (left / (theirs + 1.0)) ** 0.5)
+        return share
 
 
 @dataclass(slots=True)

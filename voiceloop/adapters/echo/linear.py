@@ -50,11 +50,18 @@ _FARTHEST = RATE * 6 // 10
 _KERNEL, _STEPS = 16, 256
 """Taps that read the reference between two samples, and places between two samples."""
 
+_CREEP, _SLIP, _STEP = 0.06, 0.3, 0.5
+"""Share of a lateness that is made good at once; of one that is more than so many samples: a reference that is brought
+to another clock slips by a whole sample now and then."""
+
 _FASTEST = 3e-4
 """Clocks differ by at most 300 ppm."""
 
 _PROVEN = 0.1
 """Rest against what was taken off from which the path counts as known: 10 dB."""
+
+_OVERSHOT = 4.0
+"""An echo taken off at the wrong place leaves twice its power; what leaves more has other reasons."""
 
 _OFTEN = 5
 """So many frames of that are no accident."""
@@ -62,6 +69,9 @@ _OFTEN = 5
 _ASTRAY = 0.45
 """Correlation of the rest with the expected echo from which it is at another place: .7 when it jumped, and less than .3
 while somebody speaks over it."""
+
+_DOUBTFUL = 4
+"""Frames for which one frame astray counts: when the echo jumped, every second or third is."""
 
 _MOVED = 16
 """Frames astray (0.3 s) within which a jump is found; what lasts longer is another path."""
@@ -167,7 +177,8 @@ class _Place:
 class _Match:
     """How well the expected echo fits, of late: energies, what the rest has in common with it, and its lateness.
 
-    off: frames for which it did not. good: frames in which it did, until it was proven. now: `likeness` in the last frame alone, 0 where little is left.
+    off: frames for which it did not. good: frames in which it did, until it was proven. doubtful: frames
+    for which it is not believed after one that did not fit by itself.
     """
 
     yy: float = 1e-9
@@ -176,7 +187,7 @@ class _Match:
     cross: Spectrum = field(default_factory=lambda: np.zeros(BINS, np.complex64))
     off: int = 0
     good: int = 0
-    now: float = 0.0
+    doubtful: int = 0
 
     @property
     def likeness(self) -> float:
@@ -186,7 +197,7 @@ class _Match:
     @property
     def astray(self) -> bool:
         """Whether taking it off does harm: it is at another place."""
-        return self.ee > 0.5 * self.yy and self.likeness > _ASTRAY
+        return 0.5 * self.yy < self.ee < _OVERSHOT * self.yy and self.likeness > _ASTRAY
 
 
 class Linear:
@@ -220,7 +231,7 @@ class Linear:
     @property
     def lost(self) -> bool:
         """Whether the echo is not where it is expected, or nothing is known of it yet."""
-        return not self._place.proven or self.match.off > 0 or self.match.now > _ASTRAY
+        return not self._place.proven or self.match.off > 0 or self.match.doubtful > 0
 
     def step(self, mic: Wave, ref: Wave, *, learn: bool = True) -> tuple[Wave, Wave]:
         """(what is left of mic, the echo taken off); frames of 320 samples, 1.0 is full scale."""
@@ -281,7 +292,10 @@ class Linear:
         match.yy = 0.8 * match.yy + 0.2 * yy
         match.ee = 0.8 * match.ee + 0.2 * ee
         match.ey = 0.8 * match.ey + 0.2 * ey
-        match.now = abs(ey) / (yy * ee + 1e-18) ** 0.5 if ee > 0.5 * yy else 0.0
+        if 0.5 * yy < ee < _OVERSHOT * yy and abs(ey) > _ASTRAY * (yy * ee) ** 0.5:
+            match.doubtful = _DOUBTFUL
+        elif match.doubtful:
+            match.doubtful -= 1
         loud = float(expected @ expected) > _HEARD * FRAME
         if not place.proven:
             match.good = match.good + (loud and match.ee < _PROVEN * match.yy)
@@ -305,11 +319,12 @@ class Linear:
 
     def _follow(self, late: float) -> None:
         """A loop of second order on how many samples the echo comes later than expected."""
-        place = self._place
+        place, match = self._place, self.match
         if abs(late) < 2 and place.delay is not None:
-            late = min(max(late, -0.5), 0.5)
-            place.rate = min(max(place.rate + 6e-6 * late, -_FASTEST), _FASTEST)
-            place.delay = max(float(_KERNEL), place.delay + 0.06 * late)
+            by = late * (_STEP if abs(late) > _SLIP else _CREEP)
+            place.rate = min(max(place.rate + 6e-6 * min(max(late, -0.5), 0.5), -_FASTEST), _FASTEST)
+            place.delay = max(float(_KERNEL), place.delay + by)
+            match.cross[_LOW:_HIGH] *= np.exp(1j * _OMEGA * by)  # what was measured before has moved as well
 
 
 _LOW, _HIGH = 12, 120

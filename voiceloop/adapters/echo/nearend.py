@@ -13,8 +13,8 @@ _BANDS = 18
 _TAIL = 0.6
 """What is left of the expected echo a frame later: rooms go on after the filter's end."""
 
-_RISE_DB, _FALL_DB = 0.6, 0.15
-"""Steps a frame of what is left of an echo: they settle where four of five frames have less."""
+_RISE_DB, _FALL_DB = 0.7, 0.07
+"""Steps a frame of what is left of an echo: they settle where nine of ten frames have less."""
 
 _SLOW_DB = 0.05
 """The rise while somebody seems to speak."""
