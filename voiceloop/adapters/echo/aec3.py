@@ -140,7 +140,7 @@ class _Mix:
         """The filter's share."""
         near = self._near
         if linear.delay is not None:
-            near.step(linear.rest, linear.taken, speaks=self._sum > _NOBODY)
+            near.step(linear.rest, linear.taken, speaks=self._sum > _NOBODY, known=not linear.lost)
         if linear.lost:
             self._sum, self.doubt, self._quieter = 0.0, _UNKNOWN, 1.0
             return 0.0

@@ -16,6 +16,12 @@ _TAIL = 0.6
 _RISE_DB, _FALL_DB = 0.7, 0.07
 """Steps a frame of what is left of an echo: they settle where nine of ten frames have less."""
 
+_FIRST_DB = -8.0
+"""Until more is known: the filter counts as good from 10 dB on, in all bands together."""
+
+_EAGER, _YOUNG = 4.0, 100
+"""At first the steps are so many times as large, for so many frames (2 s) ever less."""
+
 _SLOW_DB = 0.05
 """The rise while somebody seems to speak."""
 
@@ -48,29 +54,33 @@ class NearEnd:
         self._starts = edges[:-1]
         self._end = int(edges[-1])
         self._widths = np.diff(edges).astype(np.float32)
-        self._left_db: Power = np.full(_BANDS, -3.0, np.float32)
+        self._left_db: Power = np.full(_BANDS, _FIRST_DB, np.float32)
         self._echo: Power = np.full(_BANDS, 1e-12, np.float32)
         self._noise: Power = np.full(_BANDS, 1e-7, np.float32)
+        self._age = 0
         self.excess_db = 0.0
         """By how much what is left is above what was to be expected, mean over the bands."""
         self.own = 0.0
         """Share of what is left that is as strong as an echo leaves, mean over the bands, 0..1."""
 
-    def step(self, rest: Spectrum, echo: Spectrum, *, speaks: bool) -> float:
-        """The excess, dB. Spectra of 640 points: rest of one frame, echo of two. speaks: somebody seems to."""
+    def step(self, rest: Spectrum, echo: Spectrum, *, speaks: bool, known: bool) -> None:
+        """Spectra of 640 points: rest of one frame, echo of two. speaks: somebody seems to. known: the filter is to be
+        believed."""
         left, came = self._power(rest), self._power(echo)
         self._echo = np.maximum(came, _TAIL * self._echo)
         rising = np.minimum(self._noise * _NOISE_RISES, left + 1e-10)
         self._noise = np.where(left < self._noise, 0.8 * self._noise + 0.2 * left, rising).astype(np.float32)
         expected = self._echo * 10 ** (self._left_db / 10)
         over_db = 10 * np.log10((left + 1e-12) / (expected + 2 * self._noise + 1e-12))
-        loud = self._echo > 4 * self._noise
-        up = _SLOW_DB if speaks else _RISE_DB
-        step = np.where(over_db > 0, up, -_FALL_DB) * loud
-        self._left_db = np.clip(self._left_db + step, -40.0, 6.0).astype(np.float32)
+        if known:
+            loud = self._echo > 4 * self._noise
+            eager = max(1.0, _EAGER * (1 - self._age / _YOUNG))
+            up = _SLOW_DB if speaks else _RISE_DB * eager
+            step = np.where(over_db > 0, up, -_FALL_DB * eager) * loud
+            self._left_db = np.clip(self._left_db + step, -40.0, 6.0).astype(np.float32)
+            self._age += 1
         self.own = float(np.minimum(1.0, expected / (left + 1e-12)).sum()) / _BANDS
         self.excess_db = float(np.minimum(np.maximum(over_db - _PLAIN_DB, 0.0), _CAP_DB).sum()) / _BANDS
-        return self.excess_db
 
     def _power(self, spectrum: Spectrum) -> Power:
         power = spectrum[: self._end].real ** 2 + spectrum[: self._end].imag ** 2
