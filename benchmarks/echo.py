@@ -126,7 +126,9 @@ def over(player: Player, people: list[material.Recording]) -> Iterator[str]:
         yield _line(f"all {below:+} dB (goal {90 if below == 0 else 80} %, 10 points)", rows)
 
 
-def _one(player: Player, path: EchoPath, below: int, person: material.Recording, number: int) -> tuple[int | None, int, int, int]:
+def _one(
+    player: Player, path: EchoPath, below: int, person: material.Recording, number: int
+) -> tuple[int | None, int, int, int]:
     """(ticks until it was noticed, word errors over the reply, without one, words)."""
     rng = np.random.default_rng([number, abs(below)])
     after = int(rng.integers(3 * RATE, 8 * RATE)) // FRAME * FRAME

@@ -41,6 +41,9 @@ _NOBODY, _SOMEBODY, _CERTAIN = 5.0, 10.0, 30.0
 """Sums, in dB times frames, that are nothing, and that are a person; in between both sounds are mixed. Two frames of
 somebody as loud as the echo are enough. More than the last counts no more: it is over 0.3 s after his last sound."""
 
+_DUCKED = 0.8
+"""What is taken off besides (14 dB) where what is left is all echo: AEC3 lets through words in its first seconds."""
+
 _UNKNOWN = 0.5
 
 _NOTHING = silence(FRAME)
@@ -149,7 +152,7 @@ class _Mix:
         share = min(1.0, max(0.0, (self._sum - _NOBODY) / (_SOMEBODY - _NOBODY)))
         # After a jump AEC3 lets through for a while what the filter has already taken off again.
         left, theirs = float(filtered @ filtered), float(np.square(out, dtype=np.float32).sum())
-        self._quieter = min(1.0, (left / (theirs + 1.0)) ** 0.5)
+        self._quieter = min(1.0, (left / (theirs + 1.0)) ** 0.5) * (1.0 - _DUCKED * near.own * near.own)
         return share
 
 
