@@ -1,6 +1,6 @@
 """Echo: the goals of open speakers, measured in simulated rooms (adapters/audio/room.py).
 
-    python benchmarks/echo.py DIRECTORY                             everything, for the half of the speakers to report on
+    python benchmarks/echo.py DIRECTORY             everything, on the half of the speakers to report on
     python benchmarks/echo.py DIRECTORY --speakers tune --parts over --minutes 6
 
 Replies are spoken by the embedded voice, at about -25 dBFS, in a room with pink noise of -70 dBFS. A path is named by
@@ -12,9 +12,8 @@ self      Sessions (core, Silero, Moonshine's words; virtual time) with a reply 
           stopped, and how often it was held, by nobody.
 over      The same with somebody who begins 3 to 8 s after the first reply that the canceller ever heard began: noticed
           = the reply is held, counted from the first sample of his speech as material.py finds it. `alone`: the same
-          recording, as loud, in the same room, without a reply: noticed = the first turn begins. Word errors of all
-          turns together, against the words of `alone`. Shares have Wilson's 95 % intervals, differences are bootstrapped
-          over recordings.
+          recording, as loud, in the same room, without a reply. Word errors are those of all turns together. Shares
+          have Wilson's 95 % intervals, differences are bootstrapped over recordings.
 doubt     How well `EchoCanceller.doubt` tells frames of what is left of the echo from those of a person, where Silero
           gives either 0.3: area under the curve.
 cost      CPU time of the canceller for a second of sound, of the 2 % of a core that it may take.
@@ -115,7 +114,7 @@ def alone(player: Player, minutes: float) -> Iterator[str]:
 
 def over(player: Player, people: list[material.Recording]) -> Iterator[str]:
     """Somebody speaks over it."""
-    yield "somebody over the reply          noticed within 400 ms    median ms   his words   word errors: alone, over, points"
+    yield "somebody over the reply            noticed in 400 ms   median ms   word errors %: alone, over, points"
     everything: dict[int, list[tuple[int | None, int, int, int]]] = {0: [], -6: []}
     for name, path in OVER.items():
         for below in (0, -6):

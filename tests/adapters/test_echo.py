@@ -161,9 +161,10 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_nothing_of_a_reply_is_heard_through_a_room(path: EchoPath) -> None:
+    """A recorded voice: with its room in it, the canceller needs 2 s; with a synthetic one, 1 s."""
     mic, ref = Room(path, Noise(-75)).run(reply(12))
     out = run(Aec3(), mic, ref)
-    assert fallen_db(mic, out, 1, 11.9) > (15 if path.skew_ppm or path.drive else 25)
+    assert fallen_db(mic, out, 2, 11.9) > (15 if path.skew_ppm or path.drive else 25)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)

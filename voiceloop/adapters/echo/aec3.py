@@ -27,17 +27,17 @@ _REST_AFTER = RATE
 _LEARNING = 100
 """Frames (2 s) of echo after which AEC3 counts as ready at the latest."""
 
-_READY = 0.03
-"""Share of the microphone's power that AEC3 leaves when it is ready (15 dB). Until then, once, nothing is given, so
+_READY = 0.01
+"""Share of the microphone's power that AEC3 leaves when it is ready (20 dB). Until then, once, nothing is given, so
 that the loop does not take the beginning of its first reply for a person."""
 
 _LEAST = 65
 """Frames of echo (1.3 s) from which that can be said: at a delay of 0.3 s AEC3 has found its place by then."""
 
-_USUAL_DB = 2.0
+_USUAL_DB = 1.5
 """Excess over what an echo leaves that happens; what is more adds up, and is forgotten as fast."""
 
-_NOBODY, _SOMEBODY, _CERTAIN = 5.0, 10.0, 30.0
+_NOBODY, _SOMEBODY, _CERTAIN = 4.0, 8.0, 30.0
 """Sums, in dB times frames, that are nothing, and that are a person; in between both sounds are mixed. Two frames of
 somebody as loud as the echo are enough. More than the last counts no more: it is over 0.3 s after his last sound."""
 

@@ -52,9 +52,9 @@ class DelayFinder:
 
     @property
     def gain(self) -> float:
-        """Power of the microphone against that of the reference, at most 1: no echo gave more than that."""
+        """About the power of the echo against that of the reference, -17 to 0 dB: the loudest may be still to come."""
         mic, ref = float(self._mic @ self._mic), float(self._ref @ self._ref)
-        return min(1.0, 2 * mic / ref) if ref else 1.0
+        return min(1.0, max(0.02, 2 * mic / (ref + 1e-9)))
 
     def forget(self) -> None:
         """What was heard before a silence says nothing of what comes after."""
