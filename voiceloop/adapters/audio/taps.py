@@ -250,7 +250,7 @@ class Follower:
         if self._part < 0.5 / STEPS:
             return given
         piece = np.concatenate((before, given, ahead, silence(REACH - ahead.size)))[1:]
-        between = np.convolve(piece, TAPS[round(self._part * STEPS)], "valid")
+        between = np.asarray(np.convolve(piece, TAPS[round(self._part * STEPS)], "valid"), np.float32)
         return np.rint(np.clip(between, -32768, 32767)).astype(np.int16)
 
     def _step(self, left: int) -> float:

@@ -121,18 +121,18 @@ class KalmanFilter:
     def expect(self) -> tuple[Wave, Spectrum]:
         """The echo in this frame, and the spectrum of the last 40 ms of it."""
         spectrum = np.einsum("pk,pk->k", self._x, self._path)
-        return np.fft.irfft(spectrum, _SIZE)[FRAME:], spectrum
+        return np.fft.irfft(spectrum, _SIZE)[FRAME:].astype(np.float32), spectrum
 
     def spectrum(self, error: Wave) -> Spectrum:
         """Of what was left of one frame."""
         self._error[FRAME:] = error
-        return np.fft.rfft(self._error)
+        return np.fft.rfft(self._error).astype(np.complex64)
 
     def learn(self, e: Spectrum) -> None:
         """From the spectrum of what was left of this frame."""
         now: Power = e.real**2 + e.imag**2 + np.float32(1e-10)
         noise = now if self._noise is None else _FRESH * self._noise + (1 - _FRESH) * now
-        self._noise = noise
+        self._noise = noise = np.asarray(noise, np.float32)
         gain = self._doubt / (0.5 * np.einsum("pk,pk->k", self._doubt, self._x2) + noise)
         self._path += np.conj(self._x) * (gain * e)
         turn = slice(self._turn % _TURNS, None, _TURNS)
@@ -170,7 +170,7 @@ class _Place:
         if part < 1e-3:
             return self.history[end - n : end]
         piece = self.history[end - n - _KERNEL // 2 : end + _KERNEL // 2 - 1]
-        return np.convolve(piece, _TAPS[round(part * _STEPS)], "valid")
+        return np.asarray(np.convolve(piece, _TAPS[round(part * _STEPS)], "valid"), np.float32)
 
 
 @dataclass(slots=True)
@@ -313,7 +313,8 @@ class Linear:
         if self._frames % 3 or not loud or match.off:
             return
         heard, wanted = self._heard[-_SIZE:] * self._hann, self._expected[-_SIZE:] * self._hann
-        match.cross = 0.7 * match.cross + 0.3 * np.fft.rfft(heard) * np.conj(np.fft.rfft(wanted))
+        cross = 0.7 * match.cross + 0.3 * np.fft.rfft(heard) * np.conj(np.fft.rfft(wanted))
+        match.cross = cross.astype(np.complex64)
         if match.ee < 1.5 * match.yy:
             self._follow(_lateness(match.cross))
 

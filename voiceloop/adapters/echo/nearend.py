@@ -84,4 +84,4 @@ class NearEnd:
 
     def _power(self, spectrum: Spectrum) -> Power:
         power = spectrum[: self._end].real ** 2 + spectrum[: self._end].imag ** 2
-        return np.add.reduceat(power, self._starts) / self._widths
+        return np.asarray(np.add.reduceat(power, self._starts) / self._widths, np.float32)
