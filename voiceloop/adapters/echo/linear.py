@@ -54,6 +54,9 @@ _CREEP, _SLIP, _STEP = 0.06, 0.3, 0.5
 """Share of a lateness that is made good at once; of one that is more than so many samples: a reference that is brought
 to another clock slips by a whole sample now and then."""
 
+_HASTY, _STEADY = 1e-4, 6e-6
+"""By how much the drift is corrected for a lateness of one sample: at first, and in the end."""
+
 _FASTEST = 3e-4
 """Clocks differ by at most 300 ppm."""
 
@@ -154,12 +157,14 @@ class KalmanFilter:
 class _Place:
     """Where the reference is read. delay: samples; None: not found yet. rate: samples by which it grows each sample.
 
-    proven: with this delay the filter took off most of the echo, so that what does not fit any more has moved.
+    proven: with this delay the filter took off most of the echo, so that what does not fit any more has moved. looks:
+    how often its lateness was measured.
     """
 
     delay: float | None = None
     rate: float = 0.0
     proven: bool = False
+    looks: int = 0
     history: Wave = field(default_factory=lambda: np.zeros(RATE, np.float32))
 
     def read(self, n: int) -> Wave:
@@ -322,8 +327,10 @@ class Linear:
         """A loop of second order on how many samples the echo comes later than expected."""
         place, match = self._place, self.match
         if abs(late) < 2 and place.delay is not None:
+            place.looks += 1
+            haste = max(_STEADY, _HASTY / (1 + place.looks / 10))
             by = late * (_STEP if abs(late) > _SLIP else _CREEP)
-            place.rate = min(max(place.rate + 6e-6 * min(max(late, -0.5), 0.5), -_FASTEST), _FASTEST)
+            place.rate = min(max(place.rate + haste * min(max(late, -0.5), 0.5), -_FASTEST), _FASTEST)
             place.delay = max(float(_KERNEL), place.delay + by)
             match.cross[_LOW:_HIGH] *= np.exp(1j * _OMEGA * by)  # what was measured before has moved as well
 
