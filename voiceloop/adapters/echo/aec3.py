@@ -44,7 +44,8 @@ somebody as loud as the echo are enough. More than the last counts no more: it i
 _DUCKED = 0.8
 """What is taken off besides (14 dB) where what is left is all echo: AEC3 lets through words in its first seconds."""
 
-_UNKNOWN = 0.5
+_UNKNOWN, _ASTRAY = 0.5, 0.9
+"""The doubt while the path is not known, and while a known one has just moved."""
 
 _NOTHING = silence(FRAME)
 
@@ -145,7 +146,8 @@ class _Mix:
         if linear.delay is not None:
             near.step(linear.rest, linear.taken, speaks=self._sum > _NOBODY, known=not linear.lost)
         if linear.lost:
-            self._sum, self.doubt, self._quieter = 0.0, _UNKNOWN, 1.0
+            self._sum, self._quieter = 0.0, 1.0
+            self.doubt = _ASTRAY if linear.moved else _UNKNOWN
             return 0.0
         self.doubt = near.own
         self._sum = min(_CERTAIN, max(0.0, self._sum + near.excess_db - _USUAL_DB))

@@ -234,6 +234,11 @@ class Linear:
         return self._place.rate * 1e6
 
     @property
+    def moved(self) -> bool:
+        """Whether an echo that was known is at another place now."""
+        return self._place.proven and self.match.off > 0
+
+    @property
     def lost(self) -> bool:
         """Whether the echo is not where it is expected, or nothing is known of it yet."""
         return not self._place.proven or self.match.off > 0 or self.match.doubtful > 0
