@@ -37,6 +37,10 @@ _LEAST = 65
 _USUAL_DB = 1.5
 """Excess over what an echo leaves that happens; what is more adds up, and is forgotten as fast."""
 
+_SURELY_DB = 4.0
+"""What is forgotten besides where what is left is all echo: a pause of the reply, with the last of a room's tail in it,
+must not leave the door open for its next word."""
+
 _NOBODY, _SOMEBODY, _CERTAIN = 4.0, 8.0, 30.0
 """Sums, in dB times frames, that are nothing, and that are a person; in between both sounds are mixed. Two frames of
 somebody as loud as the echo are enough. More than the last counts no more: it is over 0.3 s after his last sound."""
@@ -150,7 +154,8 @@ class _Mix:
             self.doubt = _ASTRAY if linear.moved else _UNKNOWN
             return 0.0
         self.doubt = near.own
-        self._sum = min(_CERTAIN, max(0.0, self._sum + near.excess_db - _USUAL_DB))
+        less = _USUAL_DB + _SURELY_DB * near.own * near.own
+        self._sum = min(_CERTAIN, max(0.0, self._sum + near.excess_db - less))
         share = min(1.0, max(0.0, (self._sum - _NOBODY) / (_SOMEBODY - _NOBODY)))
         # After a jump AEC3 lets through for a while what the filter has already taken off again.
         left, theirs = float(filtered @ filtered), float(np.square(out, dtype=np.float32).sum())

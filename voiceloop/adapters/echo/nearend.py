@@ -71,7 +71,7 @@ class NearEnd:
         rising = np.minimum(self._noise * _NOISE_RISES, left + 1e-10)
         self._noise = np.where(left < self._noise, 0.8 * self._noise + 0.2 * left, rising).astype(np.float32)
         expected = self._echo * 10 ** (self._left_db / 10)
-        over_db = 10 * np.log10((left + 1e-12) / (expected + 2 * self._noise + 1e-12))
+        over_db = 10 * np.log10((left + 1e-12) / (expected + 3 * self._noise + 1e-12))
         if known:
             loud = self._echo > 4 * self._noise
             eager = max(1.0, _EAGER * (1 - self._age / _YOUNG))
