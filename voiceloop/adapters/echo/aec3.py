@@ -37,9 +37,8 @@ _LEAST = 65
 _USUAL_DB = 1.5
 """Excess over what an echo leaves that happens; what is more adds up, and is forgotten as fast."""
 
-_SURELY_DB = 4.0
-"""What is forgotten besides where what is left is all echo: a pause of the reply, with the last of a room's tail in it,
-must not leave the door open for its next word."""
+_SURELY_DB = 1.0
+"""What is forgotten besides where what is left is all echo. With 4 the gaps between a person's syllables cost words."""
 
 _NOBODY, _SOMEBODY, _CERTAIN = 4.0, 8.0, 30.0
 """Sums, in dB times frames, that are nothing, and that are a person; in between both sounds are mixed. Two frames of

@@ -31,6 +31,10 @@ _NOISE_RISES = 1.005
 _PLAIN_DB = 3.0
 """So much above what is expected says nothing yet."""
 
+_AUDIBLE = 6.0
+"""Power over the noise's from which what is left may be a person: the last of a room's tail, in a pause of the reply,
+must not leave the door open for its next word."""
+
 _CAP_DB = 15.0
 """More in one band counts no more."""
 
@@ -71,7 +75,7 @@ class NearEnd:
         rising = np.minimum(self._noise * _NOISE_RISES, left + 1e-10)
         self._noise = np.where(left < self._noise, 0.8 * self._noise + 0.2 * left, rising).astype(np.float32)
         expected = self._echo * 10 ** (self._left_db / 10)
-        over_db = 10 * np.log10((left + 1e-12) / (expected + 3 * self._noise + 1e-12))
+        over_db = 10 * np.log10((left + 1e-12) / (expected + 2 * self._noise + 1e-12))
         if known:
             loud = self._echo > 4 * self._noise
             eager = max(1.0, _EAGER * (1 - self._age / _YOUNG))
@@ -80,7 +84,8 @@ class NearEnd:
             self._left_db = np.clip(self._left_db + step, -40.0, 6.0).astype(np.float32)
             self._age += 1
         self.own = float(np.minimum(1.0, expected / (left + 1e-12)).sum()) / _BANDS
-        self.excess_db = float(np.minimum(np.maximum(over_db - _PLAIN_DB, 0.0), _CAP_DB).sum()) / _BANDS
+        audible = float(left.sum()) > _AUDIBLE * float(self._noise.sum())
+        self.excess_db = audible * float(np.minimum(np.maximum(over_db - _PLAIN_DB, 0.0), _CAP_DB).sum()) / _BANDS
 
     def _power(self, spectrum: Spectrum) -> Power:
         power = spectrum[: self._end].real ** 2 + spectrum[: self._end].imag ** 2
