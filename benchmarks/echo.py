@@ -22,8 +22,8 @@ Found on a shared 2-core x86_64 machine, November 2026 (--most 9; one run; the f
 which the canceller may be mute, count as `left`):
 left      28 to 37 dB on the grid from 1 s on (goal 25); jumps 22, clocks 37 to 39, bad loudspeaker 37 (goal 15).
 self      32 minutes: stopped once and held 6 times, all with a jump of 20 ms every 7 s (5.2 minutes); the others none.
-over      Six paths at -6 dB, nine recordings each: as loud as the echo 53 of 54 noticed in 400 ms (98 % [90, 100]), 6 dB
-          below 48 of 54 (89 % [78, 95]); word errors +8.8 and +6.4 points, over single paths up to +13.4. AEC3 alone,
+over      Six paths at -6 dB, nine recordings each: as loud as the echo 53 of 54 noticed in 400 ms (98 % [90, 100]), 6
+          dB below 48 of 54 (89 % [78, 95]); word errors +8.8 and +6.4 points, single paths up to +13.4. AEC3 alone,
           before (tuning half, other scenes): 52 to 85 %, and 18 to 64 %.
 cost      1.85 to 1.9 % when the machine is quiet, 2.0 to 2.1 beside another process; AEC3 alone is 0.65.
 """
