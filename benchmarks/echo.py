@@ -5,8 +5,8 @@
 
 Replies are spoken by the embedded voice, at about -25 dBFS, in a room with pink noise of -70 dBFS. A path is named by
 its level against what is played, and its delay. Whoever speaks is a recording, its speech brought to the level of the
-echo, or 6 dB below. Values were set on the tuning half, but two of them (how fast a drift is followed, how fast a person is forgotten)
-were changed after a look at rows of the other half: its figures flatter a little.
+echo, or 6 dB below. Values were set on the tuning half, but two of them (how fast a drift is followed, how fast
+a person is forgotten) were changed after a look at rows of the other half: its figures flatter a little.
 
 left      The canceller alone: by how much what is heard falls, from the second second of the first reply to its end.
 self      Sessions (core, Silero, Moonshine's words; virtual time) with a reply that goes on and on: how often it was
