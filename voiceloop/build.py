@@ -366,14 +366,22 @@ def end_of_turn(tools: Tools) -> EndOfTurn | None:
 
 def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
     """The canceller, whether barge-in by voice is possible, and what to say about it."""
-    if config.audio.echo == "off":
+    audio = config.audio
+    noise = None if audio.noise_suppression == "off" else audio.noise_suppression
+    cancels = audio.echo != "off"
+    if not cancels and not noise and not audio.gain_control:
         return None, True, ()
     from voiceloop.adapters.echo.aec3 import Aec3
+    from voiceloop.adapters.echo.cleaning import Cleaning
 
     try:
-        return Aec3(), True, ()
+        echo = Aec3() if cancels else None
+        cleaned = Cleaning(echo, noise=noise, gain=audio.gain_control) if noise or audio.gain_control else echo
+        return cleaned, True, ()
     except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
         reason = str(exc).rstrip(".")
+        if not cancels:
+            return None, True, (f"Noise suppression and gain control cannot be used: {reason}.",)
         return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
 
 

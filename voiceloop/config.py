@@ -45,6 +45,8 @@ class Audio(Struct, frozen=True, forbid_unknown_fields=True):
     input: str | int = ""
     output: str | int = ""
     echo: Literal["auto", "off"] = "auto"
+    noise_suppression: Literal["off", "low", "moderate", "high", "highest"] = "off"
+    gain_control: bool = False
     volume: Share = 1.0
     wait: bool = False
     fallback: bool = False

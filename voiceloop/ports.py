@@ -158,6 +158,11 @@ class Vad(Protocol):
 class EchoCanceller(Protocol):
     """Removes what the loudspeaker plays from what the microphone hears."""
 
+    @property
+    def doubt(self) -> float:
+        """How likely what is left of the last frame is our own voice, 0..1; 0 when nothing is played."""
+        ...
+
     def process(self, mic: Pcm, ref: Pcm) -> Pcm:
         """mic without the echo of ref; both int16 (320,), 16 kHz, in order. Synchronous, not thread-safe."""
         ...

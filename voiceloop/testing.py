@@ -52,6 +52,8 @@ class FakeVad:
 class FakeEcho:
     """Takes the reference away sample by sample: right when the echo is exact."""
 
+    doubt = 0.0
+
     def process(self, mic: Pcm, ref: Pcm) -> Pcm:
         """mic - ref."""
         return np.clip(mic.astype(np.int32) - ref, -32768, 32767).astype(np.int16)

@@ -120,12 +120,15 @@ class SoundServer:
             recorder.wait()
 
     @contextmanager
-    def echo(self, latency_ms: int = 20) -> Iterator[None]:
+    def echo(self, latency_ms: int = 20, level_db: float = 0.0) -> Iterator[None]:
         """Makes the microphone hear the loudspeaker. The true delay is longer than `latency_ms`: measure it."""
+        before = set(self._inputs())
         module = self.pactl(
             "load-module", "module-loopback", f"source={SPEAKER}.monitor", f"sink={MICBUS}",
             f"latency_msec={latency_ms}",
         ).strip()  # fmt: skip
+        for number in set(self._inputs()) - before:
+            self.pactl("set-sink-input-volume", number, f"{level_db}dB")
         try:
             yield
         finally:
@@ -134,6 +137,10 @@ class SoundServer:
     def suspend(self, source: str = MICROPHONE, on: bool = True) -> None:
         """Stops (or starts) a source: its callbacks cease without any error."""
         self.pactl("suspend-source", source, "1" if on else "0")
+
+    def _inputs(self) -> list[str]:
+        """Numbers of what plays at the moment."""
+        return [line.split()[0] for line in self.pactl("list", "short", "sink-inputs").splitlines()]
 
     def _wait_for(self, kind: str, name: str, timeout_s: float = 5.0) -> None:
         deadline = time.monotonic() + timeout_s

@@ -52,11 +52,12 @@ class Ears:
             else:
                 self._feed(Played(progress.reply, progress.n))
         self.lost += capture.lost
-        mic = capture.mic
+        mic, doubt = capture.mic, 0.0
         if capture.ref is not None and self._echo is not None:
             mic = self._echo.process(mic, capture.ref)
+            doubt = round(self._echo.doubt, 2)
         if not self._believed:
-            mic = _MUTED
+            mic, doubt = _MUTED, 0.0
         self._tape.append(mic)
         for tap in self._taps:
             tap.mic(mic)
@@ -67,7 +68,7 @@ class Ears:
             self._level_db = round(level_db(mic), 1)
         self._attentive -= self._attentive > 0
         self._frames += 1
-        self._feed(Voice(mic.size, p, self._level_db))
+        self._feed(Voice(mic.size, p, self._level_db, doubt))
 
     def keep(self, capacity: int) -> None:
         """At least so many of the last samples can be read from now on."""

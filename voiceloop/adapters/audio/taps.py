@@ -10,14 +10,29 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import floor
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voiceloop.adapters.audio.outlet import Source
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker, silence
 from voiceloop.ports import Capture, Progress, Resampler
+
+REACH, STEPS = 8, 256
+"""Samples on either side from which one in between is read, and places in between."""
+
+
+def _taps() -> NDArray[np.float32]:
+    """For each place between two samples a windowed sinc: `np.convolve` with it reads there."""
+    off = np.arange(STEPS + 1)[:, None] / STEPS + np.arange(-REACH, REACH)
+    taps = np.sinc(off) * np.cos(np.pi * off / (2 * REACH + 1)) ** 2
+    return (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+TAPS = _taps()
 
 KEPT = 100
 """Blocks that wait for the loop before the oldest are dropped: 2 s of 20 ms each."""
@@ -203,17 +218,21 @@ class Follower:
 
     What is given keeps its place against the microphone as long as the reserve stays within bounds: two streams of
     one sound server share a clock, and a canceller that sees the delay move loses 10 to 20 dB (measured here). A
-    reserve that drifts out of bounds is led back by one interpolated sample in EVERY frames, 390 ppm, while cards
-    differ by less than 200. One that is out by a block and more has seen a stall: it is set anew.
+    reserve that drifts out of bounds is led back by fractions of a sample, the faster the further it is out, at most
+    390 ppm, while cards differ by less than 200: so it comes to rest, and with it the delay. (One whole sample at a
+    time cost 15 dB for each of them.) One that is out by a block and more has seen a stall: it is set anew.
     """
 
     RESERVE = FRAME * 3 // 2
     FLOOR = FRAME * 5 // 4
     """The reserve swings by a block, as either end may call first, so its mean must not sink to one."""
-    CEILING = 3 * FRAME
+    CEILING = 2 * FRAME
     """The reference must come before its echo, which takes 80 to 100 ms."""
     LIMIT = RATE // 2
-    EVERY = 8
+    FASTEST = 1 / 8
+    """Samples in a frame."""
+    HASTE = 0.003
+    """Share of what is beyond the bounds that is made good in a frame; 100 ppm are reached at 11 samples."""
     HALF = 15
     """Frames to wait after a start, when blocks come in heaps, and then to look before the reserve is judged."""
 
@@ -222,7 +241,8 @@ class Follower:
         self._data = silence(0)
         self._settling = 2 * self.HALF
         self._mean = 0.0
-        self._frames = 0
+        self._part = 0.0
+        self._before = silence(REACH)
 
     def feed(self, pcm: Pcm) -> None:
         """Adds what was played."""
@@ -230,30 +250,33 @@ class Follower:
 
     def take(self, n: int) -> Pcm:
         """The next n samples; silence where the loudspeaker has stopped."""
-        step = self._step(self._data.size - n) if self._drifts else 0
-        given, self._data = self._data[: n + step], self._data[n + step :]
-        if given.size < n + step:
-            return np.concatenate((given, silence(n - given.size)))[:n]
-        if step == 0:
+        self._part += self._step(self._data.size - n) if self._drifts else 0.0
+        if whole := floor(self._part):
+            self._part -= whole
+            self._data = self._data[1:] if whole > 0 else np.concatenate((self._before[-1:], self._data))
+        given, ahead = self._data[:n], self._data[n : n + REACH]
+        self._data = self._data[n:]
+        if given.size < n:
+            given = np.concatenate((given, silence(n - given.size)))
+        before, self._before = self._before, given[-REACH:]
+        if self._part < 0.5 / STEPS:
             return given
-        at = np.linspace(0, given.size - 1, n)
-        return np.rint(np.interp(at, np.arange(given.size), given)).astype(np.int16)
+        piece = np.concatenate((before, given, ahead, silence(REACH - ahead.size)))[1:]
+        between = np.asarray(np.convolve(piece, TAPS[round(self._part * STEPS)], "valid"), np.float32)
+        return np.rint(np.clip(between, -32768, 32767)).astype(np.int16)
 
-    def _step(self, left: int) -> int:
+    def _step(self, left: int) -> float:
         """How many samples more than asked to take; `left` are in reserve after what was asked."""
-        self._frames += 1
         if left < 0 or left > self.LIMIT:
             self._settling = 2 * self.HALF
         if self._settling:
             self._settle(left)
-            return 0
+            return 0.0
         self._mean += (left - self._mean) / 50
         beyond = self._mean - min(max(self._mean, self.FLOOR), self.CEILING)
         if abs(beyond) > FRAME:
             self._settling = 2 * self.HALF
-        if beyond == 0 or self._frames % self.EVERY:
-            return 0
-        return 1 if beyond > 0 else -1
+        return min(max(beyond * self.HASTE, -self.FASTEST), self.FASTEST)
 
     def _settle(self, left: int) -> None:
         """Sets the reserve at once, and again when its mean turns out to be another."""
