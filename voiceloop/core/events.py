@@ -49,11 +49,16 @@ Stage = Literal["stt", "score", "handler", "tts"]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One microphone frame: n samples, probability of speech 0..1, level in dBFS (in a quiet room up to 0.2 s old)."""
+    """One microphone frame: n samples, probability of speech 0..1, level in dBFS (in a quiet room up to 0.2 s old).
+
+    echo: how likely what is left after echo cancellation is our own voice, 0..1; 0 where nothing was played, or the
+    peer cancels its own echo.
+    """
 
     n: int
     p: float
     level_db: float
+    echo: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

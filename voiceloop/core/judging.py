@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from voiceloop.core.audio import ticks
 from voiceloop.core.events import Sense
 from voiceloop.core.policy import Policy
+from voiceloop.core.selfspeech import Likeness
 
 _SURE_WORDS = 2
 """So many words while the voice still speaks are a sentence that begins; of one it is not known yet what it will be."""
@@ -19,6 +20,9 @@ _PART = ticks(0.4)
 
 _BRIEF = ticks(0.6)
 """A voice shorter than that may be a cough or a word, and its words are waited for; a longer one was speech."""
+
+
+_UNLIKE = Likeness()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Glimpse:
     held: bool
     lost: bool
     settled: bool
+    like: Likeness = _UNLIKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,10 @@ class Verdict:
 
 def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     """What to make of a voice over a reply; None: it is too early to say."""
+    if seen.like.own:
+        # As soon as it is known, if its words are, and later if they are not: it may become somebody else's voice.
+        known = seen.words is not None or seen.over or seen.age >= policy.judge
+        return Verdict(False, "own voice", rash=not (seen.over and seen.settled)) if known else None
     if seen.words and seen.sense in ("stop", "wait"):
         return Verdict(True, f"{seen.sense} word", rash=True)
     nothing = not seen.words or seen.sense in ("none", "invented")

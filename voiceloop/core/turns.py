@@ -7,8 +7,8 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 | a voice begins while a reply is heard or awaited, or     | it is on trial; what plays is held (or lowered, or, at  |
 | soon after a decision                                    | once, stopped)                                          |
 | a voice on trial is silent, or has spoken for a while    | its words are looked at                                 |
-| they, or its length, say what it is                      | it is dismissed, or the reply stops; and if it goes on  |
-|                                                          | with a turn that was decided, that is reopened          |
+| they, or its length, say what it is, or its sound that   | it is dismissed, or the reply stops; and if it goes on  |
+| it is our own                                            | with a turn that was decided, that is reopened          |
 | a reply is held and nothing is on trial                  | resume it                                               |
 | a decided turn has words                                 | older answers not begun are withdrawn; its own, asked   |
 |                                                          | early or now, becomes public                            |

@@ -11,6 +11,7 @@ from voiceloop.core.events import Drop, Spent, Stage, Transcribed
 from voiceloop.core.hearing import Closed
 from voiceloop.core.judging import Glimpse, Verdict
 from voiceloop.core.policy import Policy
+from voiceloop.core.selfspeech import Likeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,8 @@ class Trial:
         """Whether the words that are known are those of all of its sound."""
         return self.known == self.span or (self.span is not None and self.span.same_words(self.known))
 
-    def glimpse(self, at: int, *, held: bool, lost: bool, busy: bool) -> Glimpse:
-        """What is known of it by now, at this position of the microphone clock. busy: its words are looked for."""
+    def glimpse(self, at: int, *, held: bool, lost: bool, busy: bool, like: Likeness) -> Glimpse:
+        """What is known of it by now, at this position of the microphone clock. busy: its words are looked for. like: us."""
         known = self.words
         return Glimpse(
             words=len(known.text.split()) if known else None,
@@ -119,6 +120,7 @@ class Trial:
             ended=self.ended,
             over=self.ended and (known is None or self.all_known or lost),
             settled=not busy,
+            like=like,
             held=held,
             lost=lost,
         )
