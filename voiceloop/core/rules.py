@@ -28,7 +28,7 @@ def answer_decided(m: Machines) -> None:
             if draft.reopening:
                 return  # it may go on
             like = likeness(m, draft, draft.words)
-            ours = {"echo": like.sound, "our_words": like.words} if because == "own voice" else {}
+            ours: Facts = {"echo": like.sound, "our_words": like.words} if because == "own voice" else {}
             drop(m, draft, because, ours)
             continue
         if draft.reopening and _no_answer(draft):
