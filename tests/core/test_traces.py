@@ -16,7 +16,7 @@ from voiceloop.journal.why import SENTENCES
 BEGUN = ("level_db",)
 WORDS = ("words", "sense", "finished", "p_stop", "p_comma", "logprob", "wording", "tail_db", "end_st")
 ENDED = ("quiet_s", "wait_s", "finished", "score", "ready", "pace")
-VOICE = ("age_s", "spoken_s", "words", "sense", "logprob")
+VOICE = ("age_s", "spoken_s", "words", "sense", "logprob", "echo", "our_words")
 
 
 def question(world, policy: Policy = SURE):
@@ -34,6 +34,24 @@ def over(world, text: str | None = None, sense: str = "words", *, policy: Policy
     if text is not None:
         it.words(text, sense)
     return it
+
+
+def echoed(world):
+    """Our own voice over a reply."""
+    it = talking(world, SURE)
+    it.speak(1.0, echo=0.9)
+    return it
+
+
+def tail(world):
+    """The last words of a reply, heard after it."""
+    it = world(SURE)
+    it.ask("tell me a story", reply="Once upon a time.", seconds=1.0)
+    it.quiet(1.0)
+    it.speak(0.4, echo=0.7)
+    it.quiet(0.12)
+    it.words("upon a time")
+    return quiet(it)
 
 
 def dropped(world, text: str, sense: str):
@@ -220,6 +238,8 @@ HOW = {
     ("ignored", "no speech"): (lambda w: over(w, "you", "invented"), VOICE),
     ("ignored", "too short"): (lambda w: quiet(over(w, spoken=0.08)), VOICE),
     ("ignored", "brief voice"): (late, VOICE),
+    ("ignored", "own voice"): (echoed, VOICE),
+    ("dropped", "own voice"): (tail, ("echo", "our_words")),
     ("ignored", "closed"): (lambda w: then(over(w), ev.Close()), VOICE),
     ("ignored", "muted"): (lambda w: then(over(w), ev.Mute(True)), VOICE),
     ("kept", "finish_reply"): (lambda w: over(w, "and the queen", policy=KEPT), VOICE),

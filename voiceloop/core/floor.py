@@ -211,6 +211,11 @@ class Floor:
         """The words of a reply that have been played."""
         return reply.ledger.heard(reply.played, self._n_samples / max(1.0, self._length))
 
+    def lately(self) -> str:
+        """What was heard last: of the reply that has the floor, or of the one that ended last."""
+        reply = self.audible or next(reversed(self._ended.values()), None)
+        return self.heard(reply) if reply else ""
+
     def to_synthesize(self) -> Iterator[Reply]:
         """Replies whose next clause should be synthesized now: of the one that is heard, of the next one, and of one
         that may never be heard."""

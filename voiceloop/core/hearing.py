@@ -140,8 +140,8 @@ class _Pause:
 
 @dataclass(slots=True)
 class _Segment:
-    """new: where it began or was reopened. voiced: speech since then. wait: the silence that ends it. looks: how often
-    it was time to look at the words."""
+    """new: where it began or was reopened. voiced: speech since then; echo: ticks of it that are likely our own voice.
+    wait: the silence that ends it. looks: how often it was time to look at the words."""
 
     turn: int
     rev: int
@@ -153,6 +153,7 @@ class _Segment:
     voiced: int
     loud: Loudness
     wait: int
+    echo: float = 0.0
     looks: int = 0
     pause: _Pause | None = None
 
@@ -186,6 +187,11 @@ class Hearing:
     def open_turn(self) -> int | None:
         """The turn of the open segment."""
         return self._segment.turn if self._segment else None
+
+    def echo(self, turn: int) -> float:
+        """How likely the sound of the newest segment is our own voice, 0..1, if it is of this turn."""
+        segment = self._segment or self._last
+        return segment.echo / segment.voiced if segment and segment.turn == turn and segment.voiced else 0.0
 
     @property
     def level_db(self) -> float:
@@ -228,7 +234,7 @@ class Hearing:
         p = 0.0 if deaf else frame.p
         self._gate.step(self.at, frame.n, p, background=frame.level_db < self._least_db(frame, reopen))
         if segment is None:
-            return [self._open(reopen)] if self._gate.voiced else []
+            return [self._open(reopen, frame)] if self._gate.voiced else []
         return self._continue(segment, frame, heed)
 
     def due(self, heed: Heed = "open") -> list[Fact]:
@@ -268,12 +274,13 @@ class Hearing:
             return self._background_db
         return max(self._background_db, near.loud.loud_db - near.policy.background_db)
 
-    def _open(self, reopen: int | None) -> Fact:
+    def _open(self, reopen: int | None, frame: Voice) -> Fact:
         since = max(self._gate.since, self._free)
         last, fresh = self._last, self._gate.since >= self._free
         if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
             self._segment, self._last = last, None
             last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
+            last.echo = last.voiced * frame.echo
             last.pause, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
             return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
@@ -286,6 +293,7 @@ class Hearing:
             fresh=fresh,
             voiced=self.at - since,
             loud=Loudness(),
+            echo=(self.at - since) * frame.echo,
             wait=in_no_hurry(self.policy, self.policy.wait, ready=False),
         )
         return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
@@ -321,6 +329,7 @@ class Hearing:
         facts: list[Fact] = []
         if self._gate.last == self.at:  # the hangover is not speech
             segment.voiced += frame.n
+            segment.echo += frame.n * frame.echo
             if self._levels[0][0] > segment.start:
                 segment.loud.add(self._levels[0][1])
         if segment.pause:

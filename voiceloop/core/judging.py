@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from voiceloop.core.audio import ticks
 from voiceloop.core.events import Sense
 from voiceloop.core.policy import Policy
+from voiceloop.core.selfspeech import UNLIKE, Likeness
 
 _SURE_WORDS = 2
 """So many words while the voice still speaks are a sentence that begins; of one it is not known yet what it will be."""
@@ -45,6 +46,7 @@ class Glimpse:
     held: bool
     lost: bool
     settled: bool
+    like: Likeness = UNLIKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Verdict:
 
 def judge(policy: Policy, seen: Glimpse) -> Verdict | None:
     """What to make of a voice over a reply; None: it is too early to say."""
+    if seen.like.own:
+        # As soon as it is known, if its words are, and later if they are not: it may become somebody else's voice.
+        known = seen.words is not None or seen.over or seen.age >= policy.judge
+        return Verdict(False, "own voice", rash=not (seen.over and seen.settled)) if known else None
     if seen.words and seen.sense in ("stop", "wait"):
         return Verdict(True, f"{seen.sense} word", rash=True)
     nothing = not seen.words or seen.sense in ("none", "invented")

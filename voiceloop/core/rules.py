@@ -7,10 +7,12 @@ next time.
 from __future__ import annotations
 
 from voiceloop.core import events as ev
+from voiceloop.core import selfspeech
 from voiceloop.core.endpointing import patience
 from voiceloop.core.hearing import Closed
-from voiceloop.core.machines import Machines
+from voiceloop.core.machines import Facts, Machines
 from voiceloop.core.replies import ask, fill, finish, manner_of, note, public_answers, reply_failed, stop
+from voiceloop.core.selfspeech import Likeness
 from voiceloop.core.silence import Air, Sign
 from voiceloop.core.work import Draft, Run
 
@@ -22,10 +24,12 @@ def answer_decided(m: Machines) -> None:
     if m.floor.settling:
         return
     for draft in m.work.settled():
-        if because := _no_turn(draft):
+        if because := _no_turn(m, draft):
             if draft.reopening:
                 return  # it may go on
-            drop(m, draft, because)
+            like = likeness(m, draft, draft.words)
+            ours: Facts = {"echo": like.sound, "our_words": like.words} if because == "own voice" else {}
+            drop(m, draft, because, ours)
             continue
         if draft.reopening and _no_answer(draft):
             return
@@ -86,7 +90,7 @@ def wait(m: Machines) -> None:
 def answer_early(m: Machines) -> None:
     """The handler is asked before the turn is decided, as far as the policy reaches."""
     draft = None if m.floor.settling else m.work.to_answer_early()
-    if draft and not (_no_turn(draft) or _no_answer(draft)):
+    if draft and not (_no_turn(m, draft) or _no_answer(draft)):
         draft.reply = ask(m, draft, "answer", early=True)
 
 
@@ -177,9 +181,9 @@ def understood(m: Machines, draft: Draft) -> None:
     m.silence.heard(draft.policy.reprompts)
 
 
-def drop(m: Machines, draft: Draft, because: str) -> None:
+def drop(m: Machines, draft: Draft, because: str, facts: Facts | None = None) -> None:
     """A decided turn gets no reply."""
-    m.trace("dropped", because, turn=draft.turn)
+    m.trace("dropped", because, turn=draft.turn, facts=facts)
     m.out.append(ev.TurnDropped(draft.turn, because))
     close_draft(m, draft)
 
@@ -238,7 +242,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
     """Whether all is done that can be done before the turn is decided."""
     if draft.words is None:
         return not draft.early("stt")
-    if _no_turn(draft) or _no_answer(draft) or not draft.early("handler"):
+    if _no_turn(m, draft) or _no_answer(draft) or not draft.early("handler"):
         return True
     reply = m.floor.get(draft.reply)
     if reply is None or not (reply.ledger.clauses or reply.script.complete or reply.wishes.sure):
@@ -246,12 +250,19 @@ def _ready(m: Machines, draft: Draft) -> bool:
     return reply.ledger.total > 0 or not draft.policy.reaches("speech") or not reply.ledger.clauses
 
 
-def _no_turn(draft: Draft) -> str:
+def likeness(m: Machines, draft: Draft, words: ev.Transcribed | None) -> Likeness:
+    """How like our own voice the newest voice of a turn is."""
+    return selfspeech.likeness(m.hearing.echo(draft.turn), words.text if words else None, m.floor.lately())
+
+
+def _no_turn(m: Machines, draft: Draft) -> str:
     """Why a decided turn is none, or nothing."""
     if draft.trial and draft.trial.verdict and draft.trial.dismissed and not draft.trial.reopens:
         return draft.trial.verdict.because
     if draft.words and draft.words.sense == "invented":
         return "no speech"
+    if draft.text and m.hearing.echo(draft.turn) >= selfspeech.OWN and likeness(m, draft, draft.words).own:
+        return "own voice"
     if not draft.text:
         return "failed" if "stt" in draft.failed else "no words"
     return ""

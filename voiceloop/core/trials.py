@@ -11,7 +11,7 @@ from voiceloop.core.hearing import Closed, Fact, Lasted, Opened, Paused, Rejecte
 from voiceloop.core.judging import Verdict, judge
 from voiceloop.core.machines import Machines
 from voiceloop.core.replies import manner_of, pause, public_answers, stop
-from voiceloop.core.rules import close_draft, end_of_turn, go_on, reject
+from voiceloop.core.rules import close_draft, end_of_turn, go_on, likeness, reject
 from voiceloop.core.work import Draft, Run, Span, Trial
 
 # --- what is heard ---
@@ -91,7 +91,7 @@ def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
         _stopped(m, draft, trial)
     if trial and trial.pending and fact.cause == "muted" and m.floor.audible:
         trial.verdict = Verdict(False, "muted")
-        m.trace("ignored", "muted", turn=draft.turn, facts=_facts(m, trial))
+        m.trace("ignored", "muted", turn=draft.turn, facts=_facts(m, draft, trial))
     if trial and _final(m, draft, trial):
         _dismissed(m, draft, trial)
     elif trial and trial.reopens:
@@ -108,7 +108,7 @@ def _rejected(m: Machines, draft: Draft, fact: Rejected) -> None:
     trial = draft.trial or Trial(m.hearing.at, draft.rev)
     if not trial.dismissed:  # what it was taken for came to nothing
         trial.verdict = Verdict(False, fact.reason)
-        m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, trial) | {"spoken_s": fact.spoken})
+        m.trace("ignored", fact.reason, turn=draft.turn, facts=_facts(m, draft, trial) | {"spoken_s": fact.spoken})
     _dismissed(m, draft, trial)
 
 
@@ -191,7 +191,8 @@ def decide(m: Machines) -> None:
         trial = draft.trial
         if trial is None or not trial.open:
             continue
-        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed)
+        like = likeness(m, draft, trial.words)
+        seen = trial.glimpse(m.hearing.at, held=held, lost="stt" in draft.failed, like=like)
         verdict = judge(draft.policy, seen)
         if verdict is None or (verdict == trial.verdict and trial.closed is None):
             continue
@@ -226,7 +227,7 @@ def no_more(m: Machines, verdict: Verdict) -> None:
         if trial.pending:
             trial.verdict = verdict
             if not verdict.stop:
-                m.trace("ignored", verdict.because, turn=draft.turn, facts=_facts(m, trial))
+                m.trace("ignored", verdict.because, turn=draft.turn, facts=_facts(m, draft, trial))
         if trial.dismissed:
             _dismissed(m, draft, trial)
         else:
@@ -252,21 +253,25 @@ def be_sure(m: Machines) -> None:
 # --- what follows from a verdict ---
 
 
-def _facts(m: Machines, trial: Trial) -> dict[str, float | str | None]:
-    known = trial.words
+def _facts(m: Machines, draft: Draft, trial: Trial) -> dict[str, float | str | None]:
+    known, like = trial.words, likeness(m, draft, trial.words)
     return {
         "age_s": m.hearing.at - trial.since,
         "spoken_s": trial.spoken,
         "words": len(known.text.split()) if known else None,
         "sense": known.sense if known else None,
         "logprob": known.logprob if known else None,
+        "echo": like.sound,
+        "our_words": like.words,
     }
 
 
 def _ignored(m: Machines, draft: Draft, trial: Trial, *, known: bool) -> None:
     """The voice does not count. known: it did not before."""
     if not known:
-        m.trace("ignored", trial.verdict.because if trial.verdict else "", turn=draft.turn, facts=_facts(m, trial))
+        m.trace(
+            "ignored", trial.verdict.because if trial.verdict else "", turn=draft.turn, facts=_facts(m, draft, trial)
+        )
     if trial.closed and _final(m, draft, trial):
         _dismissed(m, draft, trial)
 
@@ -289,7 +294,7 @@ def _dismissed(m: Machines, draft: Draft, trial: Trial) -> None:
 def _stopped(m: Machines, draft: Draft, trial: Trial) -> None:
     """The person wants the floor."""
     because = trial.verdict.because if trial.verdict else ""
-    facts = _facts(m, trial)
+    facts = _facts(m, draft, trial)
     sense = trial.words.sense if trial.words else "none"
     hard = sense == "stop"
     if trial.reopens and sense in ("stop", "wait"):
@@ -325,7 +330,7 @@ def _silence(m: Machines, draft: Draft, trial: Trial, sense: str) -> None:
 def _reopen(m: Machines, draft: Draft, trial: Trial, because: str) -> None:
     """The turn was not finished: its reply is withdrawn, and nobody will have said or heard any of it."""
     after, reply = m.now - (draft.decided or 0), m.floor.get(draft.reply)
-    facts = _facts(m, trial) | {"after_s": after}
+    facts = _facts(m, draft, trial) | {"after_s": after}
     m.trace("reopened", because, turn=draft.turn, reply=reply.id if reply else None, facts=facts)
     if reply:
         reply.fate = "withdrawn"

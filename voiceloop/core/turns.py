@@ -9,8 +9,8 @@ An input changes the machine it belongs to; then the rules are applied, in this 
 | a key is pressed, and the voice follows                  | what plays is held at once, and then stopped            |
 | a voice on trial has spoken for a while, may be over, or | its words are looked at, up to two looks at a time      |
 | is silent                                                |                                                         |
-| they, or its length, say what it is                      | it is dismissed, or the reply stops; and if it goes on  |
-|                                                          | with a turn that was decided, that is reopened          |
+| they, or its length, say what it is, or its sound that   | it is dismissed, or the reply stops; and if it goes on  |
+| it is our own                                            | with a turn that was decided, that is reopened          |
 | a dismissed voice has other words when all are known     | it is judged again                                      |
 | there is no device                                       | what plays is held, and nothing is released             |
 | a reply is held and nothing is on trial                  | resume it                                               |

@@ -11,6 +11,7 @@ from voiceloop.core.events import Drop, Spent, Stage, Transcribed
 from voiceloop.core.hearing import Closed
 from voiceloop.core.judging import Glimpse, Verdict
 from voiceloop.core.policy import Policy
+from voiceloop.core.selfspeech import UNLIKE, Likeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,8 @@ class Trial:
         """Whether the words that are known are those of all of its sound."""
         return self.known == self.span or (self.span is not None and self.span.same_words(self.known))
 
-    def glimpse(self, at: int, *, held: bool, lost: bool) -> Glimpse:
-        """What is known of it by now, at this position of the microphone clock."""
+    def glimpse(self, at: int, *, held: bool, lost: bool, like: Likeness = UNLIKE) -> Glimpse:
+        """What is known of it by now, at this position of the microphone clock. like: how like our own voice it is."""
         known = self.words
         return Glimpse(
             words=len(known.text.split()) if known else None,
@@ -119,6 +120,7 @@ class Trial:
             ended=self.ended,
             over=self.ended and (known is None or self.all_known or lost),
             settled=lost or self.known == self.span,
+            like=like,
             held=held,
             lost=lost,
         )

@@ -56,6 +56,11 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("dropped", "no words"): "dropped the turn: there were no words in it",
     ("dropped", "no speech"): "dropped the turn: its words are what recognizers make of noise",
     ("dropped", "interrupted"): "dropped the turn: the program was told to be silent",
+    (
+        "ignored",
+        "own voice",
+    ): "took no notice of a voice: it was our own ({echo} by its sound, {our_words} by its words)",
+    ("dropped", "own voice"): "dropped the turn: it was our own voice ({echo} by its sound, {our_words} by its words)",
     ("ignored", "closed"): "took no notice of a voice: the session ended",
     ("dropped", "failed"): "dropped the turn: its words could not be found",
     ("dropped", "too short"): "dropped the turn: what was said last was too short for speech",
