@@ -222,7 +222,7 @@ def test_mistakes_get_one_sentence(tmp_path: Path, site: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_module\n")
     cases: dict[tuple[str, ...], str] = {
         ("--config", "gone.toml"): "gone.toml: there is no such file.",
-        ("--config", "bad.toml"): "bad.toml: turn.wait: there is no such key. Known here: preset, wait_s, ",
+        ("--config", "bad.toml"): "bad.toml: turn.wait: there is no such key. Known here: mode, preset, wait_s, ",
         ("--stt", "nonsense"): "stt: there is no engine named 'nonsense'. Known: auto, moonshine, ",
         ("--handler", "nonsense"): "handler: there is no engine named 'nonsense'. Known: offline, ",
         ("--handler", "broken:answer"): "The handler module 'broken' needs 'no_such_module': install that.",

@@ -71,6 +71,12 @@ def test_our_own_words_do_not_stop_us(world) -> None:
     assert it.history() == [("user", "tell me a story"), ("assistant", SAID)]
 
 
+def test_a_scrap_of_our_own_voice_does_not_even_hold_us(world) -> None:
+    """An echo path that moves leaks for a tenth of a second."""
+    it = telling(world)
+    assert it.speak(0.3, echo=0.9) + it.quiet(0.5) == []
+
+
 def test_our_own_stop_does_not_stop_us(world) -> None:
     it = world()
     it.ask("what do I say", reply="Say stop and I will be silent as simple as that.", seconds=4.0)
@@ -119,7 +125,7 @@ def test_the_tail_of_our_voice_is_no_turn(world) -> None:
 def test_a_voice_is_judged_by_its_own_sound(world) -> None:
     """What was our own a moment ago says nothing of who speaks now."""
     it = telling(world)
-    it.speak(0.3, echo=0.9)
+    it.speak(0.3, echo=0.6)
     it.quiet(0.12)
     it.words("there was a king")
     it.quiet(1.0)
