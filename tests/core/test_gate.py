@@ -39,14 +39,6 @@ def test_hysteresis(ps, want) -> None:
     assert run(gate(), *ps) == want
 
 
-@pytest.mark.parametrize(("own", "frames"), [(0.0, 3), (0.3, 5), (0.5, 6), (0.9, 30)])
-def test_what_may_be_our_own_voice_takes_longer_to_be_somebody(own, frames) -> None:
-    it = gate()
-    for n in range(1, frames + 1):
-        it.step(n * FRAME, FRAME, 0.9, own=own)
-        assert it.voiced == (n == frames)
-
-
 def test_it_knows_where_speech_began_and_was_last_heard() -> None:
     it = gate()
     assert it.doubt == -1

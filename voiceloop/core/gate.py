@@ -26,9 +26,8 @@ class Gate:
         self._on, self._off = on, off
         self._onset, self._hangover = onset, hangover
 
-    def step(self, at: int, n: int, p: float, *, background: bool = False, own: float = 0.0) -> None:
-        """One frame of n samples that ends at position `at`. background: it is too quiet to be the one who speaks. own:
-        how likely it is our own voice; so much less it counts for an onset."""
+    def step(self, at: int, n: int, p: float, *, background: bool = False) -> None:
+        """One frame of n samples that ends at position `at`. background: it is too quiet to be the one who speaks."""
         if p >= self._on:
             self.doubt = at
         if background:
@@ -41,7 +40,7 @@ class Gate:
         elif p >= self._on:
             if self._run == 0:
                 self.since = at - n
-            self._run += round(n * (1.0 - own))
+            self._run += n
             if self._run >= self._onset:
                 self.voiced, self.last = True, at
         else:

@@ -232,8 +232,7 @@ class Hearing:
             self._gate.reset()
             return []
         p = 0.0 if deaf else frame.p
-        behind = frame.level_db < self._least_db(frame, reopen)
-        self._gate.step(self.at, frame.n, p, background=behind, own=frame.echo)
+        self._gate.step(self.at, frame.n, p, background=frame.level_db < self._least_db(frame, reopen))
         if segment is None:
             return [self._open(reopen, frame)] if self._gate.voiced else []
         return self._continue(segment, frame, heed)

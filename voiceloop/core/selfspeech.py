@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-OWN = 0.5
-"""Mean doubt of the canceller in the voiced frames of a segment from which its sound is rather our own."""
+OWN = 0.4
+"""Mean doubt of the canceller in the voiced frames of a segment from which its sound is rather our own: of most people
+who speak over an echo, also one twice as loud, it is below (tuning half, benchmarks/echo.py)."""
 
-SURELY_OWN = 0.8
-"""The same from which it is, whatever the words are: they may not be known yet, or not be recognizable."""
+SURELY_OWN = 0.65
+"""The same from which it is, whatever the words are: where an echo path moves, what leaks has .65 to .9, and its words
+are scraps. Who is taken for an echo and speaks on is heard half a second later."""
 
 _ALIKE = 0.7
 """Share of the words that must be ours."""
