@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from tests.adapters.soundcard import SoundCards
+from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo, choose, device_error
 from voiceloop.adapters.audio.taps import KEPT, Follower, Framer, Tap
@@ -285,3 +290,45 @@ def test_errors_say_what_to_do(code: int, message: str) -> None:
     error = Exception("Error opening RawStream: Illegal combination of I/O devices", code)
     assert message in str(device_error(error, "microphone 1"))
     assert "\n" not in str(device_error(error, "microphone 1"))
+
+
+class HangingCards(SoundCards):
+    """A PortAudio that does not come back from reading its list until it is let."""
+
+    def hang(self) -> None:
+        self.reading, self.let = threading.Event(), threading.Event()
+
+    def _initialize(self) -> None:
+        super()._initialize()
+        if self.initialised > 1:
+            self.reading.set()
+            self.let.wait(60)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        portaudio.keep_list,
+        portaudio.renew,
+        lambda: portaudio.is_listed([]),
+        lambda: portaudio.on_renewal(bool, None),
+    ],
+    ids=["keep_list", "renew", "is_listed", "on_renewal"],
+)
+def test_a_driver_that_hangs_while_its_list_is_read_holds_up_no_loop(monkeypatch, ask: Callable[[], object]) -> None:
+    cards = HangingCards([])
+    cards.hang()
+    monkeypatch.setitem(sys.modules, "sounddevice", cards)
+    monkeypatch.setattr(portaudio, "_users", portaudio._Users())
+    opening = threading.Thread(target=portaudio.acquire, daemon=True)
+    opening.start()
+    assert cards.reading.wait(60)
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(5)
+    held_up = asking.is_alive()
+    cards.let.set()
+    opening.join(60)
+    asking.join(60)
+    portaudio.release()
+    assert not held_up

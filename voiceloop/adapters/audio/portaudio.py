@@ -281,23 +281,26 @@ def release() -> None:
 
 def is_listed(table: Sequence[DeviceInfo]) -> bool:
     """Whether PortAudio's list, whenever it was read, is still right; then the next user does not read it anew."""
-    with _users.lock:
+    if not _users.lock.acquire(blocking=False):  # somebody reads it, which takes as long as the driver likes
+        return False
+    try:
         sd = cast("Library | None", sys.modules.get("sounddevice"))
         if sd is not None:
             with suppress(sd.PortAudioError):  # it could not be initialised the last time: there is no list
                 _users.right = devices(sd) == [replace(device, rates=()) for device in table]
         return _users.right
+    finally:
+        _users.lock.release()
 
 
 def keep_list() -> None:
     """The next user does not read the list anew: it is asked for a name that needs no new one."""
-    with _users.lock:
-        _users.right = True
+    _users.right = True
 
 
 def on_renewal(let_go: Callable[[], None], loop: asyncio.AbstractEventLoop | None) -> None:
     """Somebody who lets go of the library when asked to, called on its loop; None: not any more."""
-    with _users.lock:
+    with _users.told:
         if loop is None:
             _users.asked.pop(let_go, None)
         else:
@@ -309,7 +312,7 @@ def renew() -> None:
 
     Until then, but at most for RENEWAL_S (there may be users who cannot be asked), nobody gets the old one.
     """
-    with _users.lock:
+    with _users.told:
         if _users.n == 0:
             return
         _users.renewal = time.monotonic() + RENEWAL_S
@@ -322,10 +325,14 @@ RENEWAL_S = 2.0
 
 
 class _Users:
-    """Who uses the library now. PortAudio is one per process, so this is too."""
+    """Who uses the library now. PortAudio is one per process, so this is too.
+
+    lock: held while its list is read, which a driver that hangs never ends: no loop may wait for it. told: for `asked`.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.told = threading.Lock()
         self.n = 0
         self.unmute: Callable[[], None] = lambda: None
         self.null: int | None = None
