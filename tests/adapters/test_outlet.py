@@ -66,6 +66,17 @@ def test_whatever_is_lost_on_the_way_each_sample_is_heard_once_and_counted(steps
     assert np.all(np.array(sounds)[wrong] < ramp(700, 1000)[wrong]), "softer, where it fades in, and never another one"
 
 
+def test_what_was_heard_and_not_told_before_the_loss_is_told_after_it() -> None:
+    playback = Playback(RATE)
+    playback.offer(1, ramp(100))
+    playback.offer(2, ramp(100))
+    playback.pull(150)
+    playback.rewind(120)
+    assert playback.news() == (Progress(1, 100), Progress(2, 20))
+    playback.pull(80)
+    assert playback.news() == (Progress(2, 100),)
+
+
 def test_a_held_reply_is_rewound_too() -> None:
     playback = Playback(RATE)
     playback.offer(1, ramp(100))

@@ -153,6 +153,24 @@ async def test_of_a_reply_every_sample_is_heard_once(cards, n: int, quietly: boo
         assert faded.size <= 0.005 * RATE, "they fade in after the gap, the others are as they were"
 
 
+async def test_what_ends_while_only_the_microphone_is_gone_has_been_heard(cards) -> None:
+    """Else the reply would never end: nothing more of it is to come."""
+    ear = Card("Ear", outputs=0)
+    cards(ear, Card("Mouth", inputs=0))
+    async with living() as life:
+        await asyncio.sleep(1)
+        await talk(life, 8000)
+        await asyncio.sleep(0.2)
+        ear.silent = True
+        await asyncio.sleep(10)
+        assert life.told() == ["PortLost"]
+        assert life.played[1] < 8000
+        ear.silent = False
+        await asyncio.sleep(4)
+        assert life.told() == ["PortLost", "PortBack"]
+        assert life.played == {1: 8000}
+
+
 async def test_hold_tells_what_was_heard(cards) -> None:
     desk = cards(Card("Built-in"))
     async with living() as life:

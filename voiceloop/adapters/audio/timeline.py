@@ -19,7 +19,7 @@ class Timeline:
         self.end = 0
         self.quiet = True
         self._spans: deque[_Span] = deque(maxlen=MOST)
-        self._finals: list[Progress] = []
+        self._untold: list[Progress] = []
 
     def add(self, offset: int, reply: int, n: int, piece: Pcm) -> None:
         """The samples of a reply from n on stand `offset` samples behind the end."""
@@ -34,11 +34,11 @@ class Timeline:
     def finish(self, reply: int, n: int) -> None:
         """The reply ended at sample n; nothing else is told of it."""
         self._spans = deque((span for span in self._spans if span.reply != reply), self._spans.maxlen)
-        self._finals.append(Progress(reply, n, final=True))
+        self._untold.append(Progress(reply, n, final=True))
 
     def news(self, heard: int) -> tuple[Progress, ...]:
         """What was heard since the last look. heard: the position that the loudspeaker has reached."""
-        found, self._finals = self._finals, []
+        found, self._untold = self._untold, []
         while self._spans and self._spans[0].at < heard:
             span = self._spans[0]
             span.skip(min(heard - span.at, span.size))
@@ -51,12 +51,12 @@ class Timeline:
         return tuple(found)
 
     def unheard(self, heard: int) -> list[tuple[int, int, deque[Pcm]]]:
-        """Takes back what stands behind a position: (reply, its first sample, the samples), in order."""
+        """Takes back what stands behind a position: (reply, its first sample, the samples), in order. What was heard
+        before it is still told by the next `news`."""
+        self._untold = list(self.news(heard))
         spans = list(self._spans)
         self._spans.clear()
-        for span in spans:
-            span.skip(min(max(0, heard - span.at), span.size))
-        return [(span.reply, span.n, span.pieces) for span in spans if span.size]
+        return [(span.reply, span.n, span.pieces) for span in spans]
 
 
 @dataclass(slots=True)
