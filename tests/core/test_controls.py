@@ -192,3 +192,20 @@ def test_closing_lets_go_of_the_key(world) -> None:
     it.feed(DOWN)
     it.speak(1.0)
     assert it.feed(ev.Close())[-1] == ev.StateChanged("listening")
+
+
+@pytest.mark.parametrize("told", [UP, ev.Commit()], ids=["key", "commit"])
+def test_who_went_on_and_sounds_like_us_so_far_is_heard_when_told_to_end(world, only, told) -> None:
+    """What sounded like our own voice may turn out to be words of a person, and he has said that this is all of it."""
+    it = world(Policy(reopen=ticks(1)))
+    it.feed(DOWN)
+    it.speak(0.4)
+    it.quiet(0.2)
+    it.feed(ev.PortLost("Gone."))
+    it.speak(0.6, echo=0.8)
+    it.quiet(0.2)
+    assert it.traces("ignored")[-1].because == "own voice"
+    did = it.feed(told)
+    assert [a.turn for a in only(did, ev.SpeechStopped)] == [1]
+    assert [a.turn for a in only(did, ev.Reopened)] == [1]
+    assert only(did, ev.SpeechRejected) == []

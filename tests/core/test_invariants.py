@@ -316,17 +316,21 @@ WORDS = (
     ("stop", "stop", 0.9),
     ("wait", "wait", None),
     ("you", "invented", 0.1),
+    ("it is ten it is late", "words", 0.6),
 )
 STATES = (("tool", "search"), ("tool", ""), ("expect", "digits:4"), ("sure", ""), ("sure", "now"), ("barge_in", "stop"))
+
+ECHOES = (0.0, 0.0, 0.3, 0.5, 0.8, 1.0)
+"""How like our own voice it sounds."""
 
 moves = st.one_of(
     st.tuples(st.just("serve"), st.integers(1, 4), st.sampled_from((4000, 16000, 64000))),
     st.tuples(st.just("serve"), st.integers(1, 4), st.sampled_from((4000, 16000, 64000))),
-    st.tuples(st.just("sentence"), st.sampled_from((2, 12, 45))),
-    st.tuples(st.just("sentence"), st.sampled_from((2, 12, 45))),
-    st.tuples(st.just("speak"), st.sampled_from((1, 3, 5, 8, 20, 60, 130))),
+    st.tuples(st.just("sentence"), st.sampled_from((2, 12, 45)), st.sampled_from(ECHOES)),
+    st.tuples(st.just("sentence"), st.sampled_from((2, 12, 45)), st.just(0.0)),
+    st.tuples(st.just("speak"), st.sampled_from((1, 3, 5, 8, 20, 60, 130)), st.sampled_from(ECHOES)),
     st.tuples(st.just("quiet"), st.sampled_from((1, 4, 7, 15, 36, 45, 90))),
-    st.tuples(st.just("murmur"), st.sampled_from((0.2, 0.4, 0.55, 0.75))),
+    st.tuples(st.just("murmur"), st.sampled_from((0.2, 0.4, 0.55, 0.75)), st.sampled_from(ECHOES)),
     st.tuples(st.just("result"), st.integers(0, 5), st.integers(0, 11)),
     st.tuples(st.just("result"), st.integers(0, 5), st.integers(0, 11)),
     st.tuples(st.just("fail"), st.integers(0, 3), st.booleans()),
@@ -360,14 +364,14 @@ class Player:
             getattr(self, name)(*args)
         check_history(self.world)
 
-    def speak(self, n: int) -> None:
-        self.world.speak(n * FRAME / 16000)
+    def speak(self, n: int, echo: float) -> None:
+        self.world.speak(n * FRAME / 16000, echo=echo)
 
     def quiet(self, n: int) -> None:
         self.world.quiet(n * FRAME / 16000)
 
-    def sentence(self, pause: int) -> None:
-        self.speak(20)
+    def sentence(self, pause: int, echo: float) -> None:
+        self.speak(20, echo)
         self.quiet(6 + pause)
 
     def serve(self, rounds: int, size: int) -> None:
@@ -388,9 +392,9 @@ class Player:
                             world.feed(ev.Prepared(run, max(size, so_far), final=True))
             world.frame()
 
-    def murmur(self, p: float) -> None:
+    def murmur(self, p: float, echo: float) -> None:
         for i in range(8):
-            self.world.frame(p if i % 2 else 0.02)
+            self.world.frame(p if i % 2 else 0.02, echo=echo)
 
     def result(self, which: int, what: int) -> None:
         world = self.world
@@ -507,8 +511,11 @@ def check_history(world) -> None:
 def check_nobody_is_talked_over(stream: Stream) -> None:
     """No reply begins or goes on while a person speaks, who did not just go on after the longest turn.
 
-    No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one.
+    No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one. A reply that
+    is to finish its sentence does so when the device is back, too.
     """
+    configured = [step.event.policy.barge_in for step in stream if isinstance(step.event, ev.Configure)]
+    finishes = {step.event.reply for step in stream if getattr(step.event, "barge_in", "") == "finish_sentence"}
     speaking, pending, answered, turns, reopened = False, set[int](), 0, dict[int, int](), set[int]()
     ignored = set[int | None]()  # what is taken for nothing, be it only so far, holds no answer
     for action in actions_of(stream):
@@ -536,6 +543,8 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
                 pending.discard(turn or 0)
             case ev.SpeechStopped() | ev.SpeechRejected() | ev.Trace(what="kept"):
                 speaking = False
+            case ev.Resume(reply=reply) if reply in finishes or "finish_sentence" in configured:
+                pass
             case ev.Release() | ev.Resume():
                 assert not speaking, f"over a person: {action}"
             case _:

@@ -86,7 +86,8 @@ def _resumed(m: Machines, draft: Draft, fact: Resumed) -> None:
 def _closed(m: Machines, draft: Draft, fact: Closed) -> None:
     """The segment has ended: the turn is decided, unless the voice does not count."""
     trial = draft.trial
-    if trial and trial.pending and fact.cause in ("commit", "key"):
+    told = fact.cause in ("commit", "key")
+    if trial and told and (trial.pending or (trial.reopens and trial.dismissed and not _final(m, draft, trial))):
         trial.verdict = Verdict(True, fact.cause)
         _stopped(m, draft, trial)
     if trial and trial.pending and fact.cause == "muted" and m.floor.audible:
