@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from voiceloop.errors import DeviceError
 from voiceloop.ports import Capture
 
 pytestmark = pytest.mark.virtual
+
+T = TypeVar("T")
 
 PortNews = ev.PortLost | ev.PortBack | ev.Notice
 
@@ -403,6 +406,55 @@ async def test_a_hanging_driver_is_asked_no_more_until_it_answers(cards) -> None
         InlineDesk.hangs = False
         await asyncio.sleep(13)
         assert life.told() == ["PortLost", "PortBack"]
+
+
+class LateDesk(InlineDesk):
+    """A driver that starts a stream, and says a while later that it could not."""
+
+    late = False
+
+    def start(self) -> None:
+        super().start()
+        self.calls = 0
+
+    async def call(self, job: Callable[[], T]) -> T:
+        result = await super().call(job)
+        self.calls += 1
+        if type(self).late and self.calls == 2:
+            type(self).late = False
+            await asyncio.sleep(0.3)
+            raise DeviceError("It has not started.")
+        return result
+
+
+async def test_what_was_given_to_a_device_that_did_not_start_is_not_lost(cards, monkeypatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "InlineDesk", LateDesk)
+    desk = cards(Card("Built-in"))
+    async with living() as life:
+        await asyncio.sleep(1)
+        await talk(life, 20_000)
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(LateDesk, "late", True)
+        desk.plug(*desk.unplug())
+        await asyncio.sleep(15)
+        assert life.told() == ["PortLost", "PortBack"]
+        assert life.played == {1: 20_000}
+        assert np.count_nonzero(desk.heard()) == 20_000
+
+
+async def test_a_start_that_is_given_up_leaves_nobody_looking(cards) -> None:
+    cards()
+    watchers: list[Watcher] = []
+
+    def lookout(seen: Callable[[Sequence[DeviceInfo] | None], None]) -> Watcher:
+        watchers.append(Watcher(seen))
+        return watchers[0]
+
+    port = SupervisedPort(make, None, None, Care(wait=True), lookout=lookout)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10):
+            await port.open()
+    assert not watchers[0].on
 
 
 async def test_closed_while_it_is_away(cards) -> None:

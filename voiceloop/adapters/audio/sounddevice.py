@@ -222,8 +222,8 @@ class SoundDevicePort(Outlet):
                 await self._desk.finish(self._release)
 
     def _give_back(self) -> None:
-        """As `close`, for where nobody may wait: an `open` that failed."""
-        self._closed = True
+        """As `close`, for where nobody may wait: an `open` that failed. A stream that starts late plays nothing."""
+        self._closed = self._tap.closing = True
         self._desk.abandon(self._release)
 
     def _take(self) -> Opened:

@@ -133,12 +133,12 @@ class SupervisedPort(Outlet):
         """Takes the devices and starts them. Raises DeviceError, unless it is to wait for them."""
         portaudio.on_renewal(self._let_others, asyncio.get_running_loop())
         try:
-            await self._open()
-        except DeviceError:
-            if not self._care.wait:
-                await self.close()
-                raise
-            await self._recover()
+            try:
+                await self._open()
+            except DeviceError:
+                if not self._care.wait:
+                    raise
+                await self._recover()
         except BaseException:
             await self.close()
             raise
@@ -194,6 +194,8 @@ class SupervisedPort(Outlet):
             await device.open()
         except BaseException:
             self._hanging = device
+            if known:
+                known.rewind(device.heard)  # it may have played before it failed
             raise
         if self._closed:
             await device.close()
