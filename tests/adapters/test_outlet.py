@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -167,6 +169,18 @@ def test_a_whisper_comes_before_a_reply_after_a_silence() -> None:
     assert parts[:100].any()
 
 
+def test_another_device_sleeps_at_its_start() -> None:
+    """A reply that goes on where the one before was pulled out begins on a loudspeaker that was just connected."""
+    playback = Playback(RATE, primer=Primer(RATE, 0.1, 1.0))
+    playback.offer(1, ramp(50))
+    playback.pull(130)
+    playback.rewind(110)
+    out = playback.pull(200)
+    assert out[:100].any()
+    assert np.abs(out[:100]).max() <= 4
+    assert out[100 + FADE : 140].tolist() == ramp(40 - FADE, 11 + FADE).tolist()
+
+
 def test_without_a_primer_there_is_none() -> None:
     playback = Playback(RATE)
     playback.pull(100_000)
@@ -211,3 +225,22 @@ def test_a_look_is_a_list_of_devices() -> None:
 def test_a_look_that_fails_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "_CODE", "raise SystemExit(3)")
     assert listing.look() is None
+
+
+_HANGS = """
+import threading
+from voiceloop.adapters.audio import listing, portaudio
+def library():
+    threading.Event().wait()
+listing._PATIENCE_S, portaudio.library = 0.01, library
+listing.main()
+"""
+
+
+def test_a_look_that_hangs_outlives_nobody() -> None:
+    """Who asked for it may have ended meanwhile, and with it the thread that would have ended it."""
+    with subprocess.Popen([sys.executable, "-c", _HANGS], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.wait(60) == 1
+        finally:
+            child.kill()

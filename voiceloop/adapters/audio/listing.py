@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -73,7 +74,10 @@ class Lookout:
 
 
 def main() -> None:
-    """What `look` reads."""
+    """What `look` reads. It ends itself: who asked may have ended while the driver hung, and would leave it behind."""
+    end = threading.Timer(_PATIENCE_S, os._exit, (1,))
+    end.daemon = True
+    end.start()
     rows: list[DeviceInfo] = []
     with suppress(DeviceError), portaudio.library() as sd:
         rows = portaudio.devices(sd)

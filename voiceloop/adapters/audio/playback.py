@@ -185,6 +185,7 @@ class Playback:
                 track.handed, track.ramp_at = n, 0
             self._sounding = None
             self._fader.forget()
+            self._primer.sleep()
 
     def close(self) -> None:
         """Drops everything; writers that wait return, and later writes are dropped."""

@@ -31,6 +31,10 @@ class Primer:
         given, self._left = self._left[:n], self._left[n:]
         return given
 
+    def sleep(self) -> None:
+        """It is another device from now on, or the same one opened anew: as at the start."""
+        self._quiet, self._left = self._after, silence(0)
+
     def rest(self, n: int) -> None:
         """n samples of silence were played."""
         self._quiet += n
