@@ -6,6 +6,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from voiceloop.errors import MediaError
 _NAME = "devices.json"
 _MOST = 50
 """Pairs that are kept; the oldest go."""
+MOST_S = 1.0
+"""No loudspeaker is heard so much later than PortAudio says."""
 _DOUBT_S = 0.02
 """A block: what differs by less from what PortAudio says is not known to differ."""
 
@@ -68,9 +71,19 @@ def save(folder: Path, found: Calibration) -> Path:
 
 def _read(folder: Path) -> dict[str, Calibration]:
     found: dict[str, Calibration] = {}
-    with suppress(OSError, ValueError, TypeError):
-        for row in cast("list[dict[str, Any]]", json.loads((folder / _NAME).read_text("utf-8"))):
+    rows: list[dict[str, Any]] = []
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        rows = list(cast("list[dict[str, Any]]", json.loads((folder / _NAME).read_text("utf-8"))))
+    for row in rows:
+        with suppress(TypeError):
             each = Calibration(**row)
-            if all(isinstance(getattr(each, f.name), str if f.name == "pair" else int | float) for f in fields(each)):
+            if _is_one(each):
                 found[each.pair] = each
     return found
+
+
+def _is_one(each: Calibration) -> bool:
+    """A figure that no measurement gives would have words taken for unheard for ever."""
+    figures = [getattr(each, f.name) for f in fields(each) if f.name != "pair"]
+    numbers = all(isinstance(figure, int | float) and isfinite(figure) for figure in figures)
+    return isinstance(each.pair, str) and numbers and abs(each.extra_s) <= MOST_S

@@ -165,7 +165,7 @@ def test_a_calibration_is_kept_for_its_pair(tmp_path: Path) -> None:
     assert [row["pair"] for row in json.loads(path.read_text())] == ["another", PAIR]
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "3", "[1]", '[{"pair": "x"}]', '[{"pair": 1, "more": 2}]'])
+@pytest.mark.parametrize("text", ["", "{", "{}", "3", "[1]", '[{"pair": "x"}]', '[{"pair": 1, "more": 2}]', "[" * 99_999])
 def test_a_spoilt_file_is_no_calibration(tmp_path: Path, text: str) -> None:
     (tmp_path / "devices.json").write_text(text)
     assert calibration.load(tmp_path, PAIR) is None
@@ -173,9 +173,16 @@ def test_a_spoilt_file_is_no_calibration(tmp_path: Path, text: str) -> None:
     assert calibration.load(tmp_path, PAIR) == KNOWN
 
 
-def test_a_figure_that_is_none_is_not_believed(tmp_path: Path) -> None:
+def test_a_row_that_is_spoilt_does_not_take_the_others_along(tmp_path: Path) -> None:
     path = calibration.save(tmp_path, KNOWN)
-    path.write_text(path.read_text().replace("0.09", '"a lot"'))
+    path.write_text(json.dumps([7, {"pair": "x"}, *json.loads(path.read_text())]))
+    assert calibration.load(tmp_path, PAIR) == KNOWN
+
+
+@pytest.mark.parametrize("figure", ['"a lot"', "Infinity", "1e999", "-Infinity", "NaN", "3600.0"])
+def test_a_figure_that_is_none_is_not_believed(tmp_path: Path, figure: str) -> None:
+    path = calibration.save(tmp_path, KNOWN)
+    path.write_text(path.read_text().replace("0.09", figure))
     assert calibration.extra_s(tmp_path, PAIR) == 0.0
 
 

@@ -126,6 +126,16 @@ def test_a_device_that_is_lost_is_one_sentence() -> None:
         take(Lost(Facts(0.05, 0.06), in_s=0.05, out_s=0.06))
 
 
+def test_a_loudspeaker_that_takes_nothing_is_waited_for_no_longer_than_the_recording() -> None:
+    class Stuck(Simulated):
+        async def write(self, reply: int, pcm: Pcm) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    found = take(Stuck(Facts(0.05, 0.06), in_s=0.05, out_s=0.06))
+    assert not found.ref.any()
+    assert measured(found) is None
+
+
 def test_a_port_that_says_nothing_of_its_progress_adds_nothing() -> None:
     found = take(Simulated(Facts(0.05, 0.06), in_s=0.05, out_s=0.2))
     silent = SimpleNamespace(**{name: getattr(found, name) for name in found.__dataclass_fields__} | {"told": ()})

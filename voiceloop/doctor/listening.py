@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from voiceloop.calibration import Calibration
+from voiceloop.calibration import MOST_S, Calibration
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.doctor import signals
 from voiceloop.errors import DeviceError
@@ -96,6 +96,7 @@ async def listen(port: DevicePort, n_sweeps: int, progress: Callable[[str], obje
                     progress(f"playing {n_sweeps} short sounds")
                     writer = group.create_task(port.write(_REPLY, sound))
                 if at >= whole:
+                    writer.cancel()  # nobody tells it any more that there is room
                     break
         took_s, (gone, late) = loop.time() - began, port.xruns
         out_rate = port.out_rate
@@ -122,7 +123,7 @@ def measured(take: Take) -> tuple[signals.Echoes, Calibration] | None:
     heard_s = signals.lead_s(take.told, take.out_rate, 0)
     came_s = signals.bursts(take.ref)[0][0] / RATE + found.delay_s
     extra_s = 0.0 if heard_s is None else came_s - opened.in_delay_s - heard_s
-    extra_s = min(max(extra_s, -opened.out_delay_s), 1.0)
+    extra_s = min(max(extra_s, -opened.out_delay_s), MOST_S)
     calibration = Calibration(
         pair=opened.pair,
         echo_s=found.delay_s,
