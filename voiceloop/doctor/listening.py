@@ -95,7 +95,7 @@ async def listen(port: DevicePort, n_sweeps: int, progress: Callable[[str], obje
                 if writer is None and at >= quiet:
                     progress(f"playing {n_sweeps} short sounds")
                     writer = group.create_task(port.write(_REPLY, sound))
-                if at >= whole:
+                if writer is not None and at >= whole:
                     writer.cancel()  # nobody tells it any more that there is room
                     break
         took_s, (gone, late) = loop.time() - began, port.xruns
