@@ -91,6 +91,20 @@ async def test_they_are_lowered_and_come_back_as_they_were(server: Server, tmp_p
     assert files(tmp_path) == []
 
 
+async def test_two_loops_leave_nothing_lower_than_it_was(server: Server, tmp_path: Path) -> None:
+    server.play(1, "music", 65536)
+    one, two = others(server, tmp_path), others(server, tmp_path)
+    one.lower()
+    server.wait()
+    two.lower()
+    server.play(2, "radio", 65536)
+    server.wait()
+    await one.aclose()
+    await two.aclose()
+    assert (server.volumes(1), server.volumes(2)) == ([65536], [65536])
+    assert files(tmp_path) == []
+
+
 async def test_the_end_puts_them_back(server: Server, tmp_path: Path) -> None:
     server.play(1, "music", 65536)
     it = others(server, tmp_path)
@@ -155,7 +169,7 @@ async def test_what_is_lowered_is_written_down_before_it_is(server: Server, tmp_
     it = others(server, tmp_path)
     it.lower()
     server.wait()
-    (row,) = json.loads((tmp_path / f"lowered-{os.getpid()}.json").read_text())
+    (row,) = json.loads(next(tmp_path.glob(f"lowered-{os.getpid()}-*.json")).read_text())
     assert row == {"name": "music", "before": [65536], "lowered": [QUARTER]}
     it.put_back()
     assert server.volumes(1) == [65536]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import json
 import logging
 import os
@@ -29,6 +30,8 @@ _LOOK_S = 1.0
 """How often to look for programs that begin to play while they should be lower."""
 _LINGER_S = 0.5
 """How long nobody must speak before the others come back: between question and answer they would only pump."""
+
+_count = itertools.count()
 
 log = logging.getLogger("voiceloop.audio")
 
@@ -154,8 +157,10 @@ class PulseOthers:
     def _lower(self) -> None:
         streams = [stream for stream in self._streams() if stream.pid != str(os.getpid())]
         self._miss(streams)
-        for stream in streams:
-            if stream.index in self._kept:
+        new = [stream for stream in streams if stream.index not in self._kept]
+        taken = {(kept.name, kept.lowered) for kept in self._memory.of_others()} if new else set[object]()
+        for stream in new:
+            if (stream.name, stream.volumes) in taken:  # to lower it once more would make that its usual volume
                 continue
             lowered = tuple(round(volume * self._factor ** (1 / 3)) for volume in stream.volumes)
             kept = _Kept(stream.name, stream.volumes, lowered)
@@ -199,11 +204,11 @@ class PulseOthers:
 
 
 class _Memory:
-    """What is lowered now, in a file of this process; and what processes left behind that are no more."""
+    """What is lowered now, in a file of its own; that of other loops; and what processes left that are no more."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / f"lowered-{os.getpid()}.json"
+        self._path = folder / f"lowered-{os.getpid()}-{next(_count)}.json"
 
     def write(self, kept: Sequence[_Kept]) -> None:
         """No failure of it is an error: then a crash is not repaired."""
@@ -216,19 +221,30 @@ class _Memory:
             part.write_text(json.dumps([asdict(each) for each in kept]))
             os.replace(part, self._path)
 
+    def of_others(self) -> list[_Kept]:
+        """What loops that run have lowered, in this process and in others."""
+        with suppress(OSError):
+            return [kept for path in self._folder.glob("lowered-*.json") if path != self._path for kept in _read(path)]
+        return []
+
     def left_behind(self) -> list[_Kept]:
         """Takes over what is on file of processes that are gone."""
         found: list[_Kept] = []
         with suppress(OSError):
             for path in sorted(self._folder.glob("lowered-*.json")):
-                pid = path.stem.partition("-")[2]
+                pid = path.stem.split("-")[1]
                 if path == self._path or (pid.isdecimal() and _alive(int(pid))):
                     continue
-                with suppress(ValueError, TypeError, LookupError, OSError):
-                    rows = json.loads(path.read_text())
-                    found += [_Kept(r["name"], tuple(r["before"]), tuple(r["lowered"])) for r in rows]
+                found += _read(path)
                 path.unlink(missing_ok=True)
         return found
+
+
+def _read(path: Path) -> list[_Kept]:
+    with suppress(ValueError, TypeError, LookupError, OSError, RecursionError):
+        rows = json.loads(path.read_text())
+        return [_Kept(r["name"], tuple(r["before"]), tuple(r["lowered"])) for r in rows]
+    return []
 
 
 def _stream(row: dict[str, Any]) -> _Stream:
