@@ -100,6 +100,30 @@ async def test_each_key_does_what_it_says(terminal: Terminal) -> None:
     assert at_leave == []
 
 
+class Deaf(FakeSession):
+    """Does not listen yet, and takes so much until it does."""
+
+    def mute(self, on: bool = True) -> None:
+        if len(self.did) == 2:
+            raise RuntimeError("too much is asked of a session that does not listen yet")
+        super().mute(on)
+
+
+async def test_a_key_that_is_held_while_the_session_loads_is_no_trouble(terminal: Terminal) -> None:
+    session, troubles = Deaf(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
+    with Keys(session, talk=True, fd=terminal.theirs):
+        terminal.type("mmmm")
+        await settle()
+        session.did.clear()
+        terminal.type("m")
+        await settle()
+        terminal.type("q")
+        await settle()
+    assert troubles == []
+    assert session.did == [("mute", True), "close"], "what was not taken does not count"
+
+
 async def test_the_volume_ends_at_nothing(terminal: Terminal) -> None:
     session = FakeSession(volume=0.1)
     with Keys(session, talk=False, fd=terminal.theirs):

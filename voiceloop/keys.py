@@ -50,8 +50,8 @@ class Held:
     def press(self) -> None:
         """The terminal sent a space."""
         if not self._down:
-            self._down = True
             self._say(True)
+            self._down = True
             return
         held = self._timer is not None
         self._wait(_GONE_S if held else _AGAIN_S)
@@ -156,11 +156,12 @@ class Keys:
             " ": self._held.press if self._held else lambda: None,
         }
         if act := table.get(key.lower()):
-            act()
+            with suppress(RuntimeError):  # it does not listen yet, and a key that is held would ask too much of it
+                act()
 
     def _mute(self) -> None:
+        self._session.mute(not self._muted)
         self._muted = not self._muted
-        self._session.mute(self._muted)
 
     def _louder(self, step: float) -> None:
         self._session.volume = round(min(max(self._session.volume + step, 0.0), 1.0), 2)
