@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 
 from tests.program import DATA, LOCAL, environment, hiding, python
 from voiceloop import build
+from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.endofturn.smart_turn import SmartTurn
 from voiceloop.config import Config, override
 from voiceloop.core.audio import RATE, ticks
 from voiceloop.core.policy import preset
-from voiceloop.errors import ConfigError, MediaError
+from voiceloop.errors import ConfigError, DeviceError, MediaError
 from voiceloop.makers import Tools
 from voiceloop.session.workers import Workers
 from voiceloop.testing import FakePort, script
@@ -284,3 +286,21 @@ async def test_other_programs_are_lowered_only_where_it_is_wanted_and_can_be(
     (tmp_path / "pactl").chmod(0o755)
     async with build.assemble(configured(audio__duck_others=0.3)) as assembled:
         assert assembled.parts.others is not None
+
+
+def test_a_sound_system_that_does_not_answer_is_one_sentence(monkeypatch) -> None:
+    """On the main thread it could not even be ended by Ctrl-C."""
+    let = threading.Event()
+
+    def hang() -> object:
+        let.wait(60)
+        raise DeviceError("too late")
+
+    monkeypatch.setattr(portaudio, "acquire", hang)
+    monkeypatch.setattr(build, "_DEVICES_S", 0.01)
+    try:
+        assert str(build.missing_device()).startswith("The sound system does not answer")
+        with pytest.raises(DeviceError, match="does not answer"):
+            build.devices()
+    finally:
+        let.set()

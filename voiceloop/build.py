@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from voiceloop.adapters.audio.portaudio import DeviceInfo, Wish
     from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
 
+_DEVICES_S = 10.0
+"""How long PortAudio may take to say which devices there are; three times that, with their rates."""
 _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
 _DISK_S = 60.0
@@ -273,20 +275,25 @@ def recorded_port(frames: Sequence[tuple[int, Pcm]], out_rate: int, *, lag: int)
 
 
 def devices() -> Sequence[DeviceInfo]:
-    """What PortAudio offers. Raises DeviceError without PortAudio."""
+    """What PortAudio offers. Raises DeviceError without PortAudio, or if it does not answer."""
+    from voiceloop.adapters.audio.desk import in_time
     from voiceloop.adapters.audio.portaudio import list_devices
 
-    return list_devices()
+    return in_time(list_devices, 3 * _DEVICES_S)
 
 
 def missing_device() -> str | None:
     """One sentence if there is no default microphone or loudspeaker to talk through, else None."""
     from voiceloop.adapters.audio import portaudio
+    from voiceloop.adapters.audio.desk import in_time
 
-    try:
+    def look() -> None:
         with portaudio.library() as sd:
             portaudio.choose(portaudio.devices(sd), None, "input")
             portaudio.choose(portaudio.devices(sd), None, "output")
+
+    try:
+        in_time(look, _DEVICES_S)
     except DeviceError as exc:
         return str(exc)
     return None

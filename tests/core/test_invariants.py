@@ -511,8 +511,8 @@ def check_history(world) -> None:
 def check_nobody_is_talked_over(stream: Stream) -> None:
     """No reply begins or goes on while a person speaks, who did not just go on after the longest turn.
 
-    No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one. A reply that
-    is to finish its sentence does so when the device is back, too.
+    No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one.
+    A reply that is to finish its sentence does so when the device is back, too.
     """
     configured = [step.event.policy.barge_in for step in stream if isinstance(step.event, ev.Configure)]
     finishes = {step.event.reply for step in stream if getattr(step.event, "barge_in", "") == "finish_sentence"}

@@ -165,7 +165,9 @@ def test_a_calibration_is_kept_for_its_pair(tmp_path: Path) -> None:
     assert [row["pair"] for row in json.loads(path.read_text())] == ["another", PAIR]
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "3", "[1]", '[{"pair": "x"}]', '[{"pair": 1, "more": 2}]', "[" * 99_999])
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "3", "[1]", '[{"pair": "x"}]', '[{"pair": 1, "more": 2}]', "[" * 99_999]
+)
 def test_a_spoilt_file_is_no_calibration(tmp_path: Path, text: str) -> None:
     (tmp_path / "devices.json").write_text(text)
     assert calibration.load(tmp_path, PAIR) is None

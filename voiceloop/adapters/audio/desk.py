@@ -7,10 +7,41 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import NoReturn, TypeVar
+
+from voiceloop.errors import DeviceError
 
 T = TypeVar("T")
+
+SILENT = "The sound system does not answer: restart the sound server, or choose another device."
+
+
+def in_time(job: Callable[[], T], seconds: float) -> T:
+    """job() on a thread of its own; blocks. Raises DeviceError if it takes longer, and what job() raises.
+
+    For calls before there is a loop: one that hangs in a driver on the main thread could not even be ended by Ctrl-C.
+    """
+    results = SimpleQueue[Callable[[], T]]()
+
+    def run() -> None:
+        try:
+            result = job()
+        except Exception as error:  # noqa: BLE001  it is raised where the job was asked for
+            results.put(partial(_throw, error))
+        else:
+            results.put(lambda: result)
+
+    threading.Thread(target=run, name="voiceloop-portaudio", daemon=True).start()
+    try:
+        answer = results.get(timeout=seconds)
+    except Empty:
+        raise DeviceError(SILENT) from None
+    return answer()
+
+
+def _throw(error: Exception) -> NoReturn:
+    raise error
 
 
 class Desk:

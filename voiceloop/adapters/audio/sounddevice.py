@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from voiceloop.adapters.audio import portaudio
-from voiceloop.adapters.audio.desk import Desk
+from voiceloop.adapters.audio.desk import SILENT, Desk
 from voiceloop.adapters.audio.outlet import Outlet, Rated
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo as DeviceInfo
@@ -176,9 +176,7 @@ class SoundDevicePort(Outlet):
                 await self._desk.call(lambda: _start(opened))
         except TimeoutError:
             self._give_back()
-            raise DeviceError(
-                "The sound system does not answer: restart the sound server, or choose another device."
-            ) from None
+            raise DeviceError(SILENT) from None
         except BaseException:
             self._give_back()
             raise
