@@ -12,12 +12,11 @@ from engines import Inline, Recognizer, Transcriber, silero_engine
 from voiceloop import build
 from voiceloop.adapters.audio.room import EchoPath, Noise, Room, RoomPort, speech_db
 from voiceloop.adapters.echo.aec3 import Aec3
-from voiceloop.adapters.tts.espeak import Espeak
 from voiceloop.adapters.tts.hibari import Hibari
 from voiceloop.config import load_config, override
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, silence, ticks
-from voiceloop.ports import Synthesizer, TurnView
+from voiceloop.ports import TurnView
 from voiceloop.session.session import Parts, Session
 from voiceloop.testing import VirtualLoop
 
@@ -52,8 +51,8 @@ class Speaking:
 
     rate = RATE
 
-    def __init__(self, voice: str) -> None:
-        self._engine: Synthesizer = Hibari(Inline()) if voice == "hibari" else Espeak()
+    def __init__(self) -> None:
+        self._engine = Hibari(Inline())
         self._known: dict[str, Pcm] = {}
 
     async def warm_up(self) -> None:
@@ -151,9 +150,9 @@ class _Port(RoomPort):
 class Player:
     """Plays scenes one after the other, with what the configuration gives."""
 
-    def __init__(self, recognizer: Recognizer, voice: str = "hibari") -> None:
+    def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
-        self.voice = Speaking(voice)
+        self.voice = Speaking()
         asyncio.run(self.voice.warm_up())
         self.reply_db = speech_db(np.concatenate([self.voice.sound(text) for text in SENTENCES]))
         self._parts = asyncio.run(_parts())

@@ -17,8 +17,8 @@ from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
-from voiceloop.makers import Tools, other_sound
-from voiceloop.ports import AudioPort, EchoCanceller, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.makers import Tools, echo_canceller, other_sound
+from voiceloop.ports import AudioPort, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -72,7 +72,7 @@ async def assemble(
     async with AsyncExitStack() as closing:
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
         vad, vad_name = _vad(config)
-        echo, barge_in, notices = _echo(config) if port is None else (None, True, ())
+        echo, barge_in, notices = echo_canceller(config) if port is None else (None, True, ())
         others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
             port=port or audio_port(config),
@@ -369,27 +369,6 @@ def end_of_turn(tools: Tools) -> EndOfTurn | None:
     engine: EndOfTurn = find("endofturn", name).load()(tools)
     tools.closing.push_async_callback(engine.aclose)
     return engine
-
-
-def _echo(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
-    """The canceller, whether barge-in by voice is possible, and what to say about it."""
-    audio = config.audio
-    noise = None if audio.noise_suppression == "off" else audio.noise_suppression
-    cancels = audio.echo != "off"
-    if not cancels and not noise and not audio.gain_control:
-        return None, True, ()
-    from voiceloop.adapters.echo.aec3 import Aec3
-    from voiceloop.adapters.echo.cleaning import Cleaning
-
-    try:
-        echo = Aec3() if cancels else None
-        cleaned = Cleaning(echo, noise=noise, gain=audio.gain_control) if noise or audio.gain_control else echo
-        return cleaned, True, ()
-    except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
-        reason = str(exc).rstrip(".")
-        if not cancels:
-            return None, True, (f"Noise suppression and gain control cannot be used: {reason}.",)
-        return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
 
 
 def state_folder() -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.ports import EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
+from voiceloop.ports import EchoCanceller, EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -62,6 +62,27 @@ def service(config: Config) -> Service:
         retries=settings.retries,
         errand_headers=settings.headers,
     )
+
+
+def echo_canceller(config: Config) -> tuple[EchoCanceller | None, bool, tuple[str, ...]]:
+    """The canceller, whether barge-in by voice is possible, and what to say about it."""
+    audio = config.audio
+    noise = None if audio.noise_suppression == "off" else audio.noise_suppression
+    cancels = audio.echo != "off"
+    if not cancels and not noise and not audio.gain_control:
+        return None, True, ()
+    from voiceloop.adapters.echo.aec3 import Aec3
+    from voiceloop.adapters.echo.cleaning import Cleaning
+
+    try:
+        echo = Aec3() if cancels else None
+        cleaned = Cleaning(echo, noise=noise, gain=audio.gain_control) if noise or audio.gain_control else echo
+        return cleaned, True, ()
+    except (ConfigError, ImportError) as exc:  # a library may be there and still not load on this system
+        reason = str(exc).rstrip(".")
+        if not cancels:
+            return None, True, (f"Noise suppression and gain control cannot be used: {reason}.",)
+        return None, False, (f"Echo cancellation cannot be used, so barge-in by voice is off: {reason}.",)
 
 
 def other_sound(config: Config, folder: Path) -> tuple[OtherSound | None, tuple[str, ...]]:

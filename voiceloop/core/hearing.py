@@ -12,6 +12,7 @@ from voiceloop.core.events import Voice
 from voiceloop.core.gate import Gate
 from voiceloop.core.loudness import Loudness
 from voiceloop.core.policy import Policy
+from voiceloop.core.selfspeech import Voiced
 
 _STIR_DB = 9.0
 """A frame so much above the quietest of the pause may be the first sound of what follows; the VAD knows later."""
@@ -140,8 +141,8 @@ class _Pause:
 
 @dataclass(slots=True)
 class _Segment:
-    """new: where it began or was reopened. voiced: speech since then; echo: ticks of it that are likely our own voice.
-    wait: the silence that ends it. looks: how often it was time to look at the words."""
+    """new: where it began or was reopened. voiced: speech since then. wait: the silence that ends it. looks: how often
+    it was time to look at the words."""
 
     turn: int
     rev: int
@@ -150,10 +151,9 @@ class _Segment:
     start: int
     new: int
     fresh: bool
-    voiced: int
+    voiced: Voiced
     loud: Loudness
     wait: int
-    echo: float = 0.0
     looks: int = 0
     pause: _Pause | None = None
 
@@ -188,10 +188,10 @@ class Hearing:
         """The turn of the open segment."""
         return self._segment.turn if self._segment else None
 
-    def echo(self, turn: int) -> float:
-        """How likely the sound of the newest segment is our own voice, 0..1, if it is of this turn."""
+    def voiced(self, turn: int) -> Voiced:
+        """The speech of the newest segment, if it is of this turn."""
         segment = self._segment or self._last
-        return segment.echo / segment.voiced if segment and segment.turn == turn and segment.voiced else 0.0
+        return segment.voiced if segment and segment.turn == turn else Voiced()
 
     @property
     def level_db(self) -> float:
@@ -217,7 +217,7 @@ class Hearing:
     def go_on(self, turn: int) -> None:
         """The voice that reopened this turn belongs to it, however short it is."""
         if self._segment and self._segment.turn == turn:
-            self._segment.voiced = max(self._segment.voiced, self._segment.policy.min_speech)
+            self._segment.voiced.ticks = max(self._segment.voiced.ticks, self._segment.policy.min_speech)
 
     def voice(self, frame: Voice, *, deaf: bool, reopen: int | None = None, heed: Heed = "open") -> list[Fact]:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
@@ -262,7 +262,7 @@ class Hearing:
     def close(self) -> list[Fact]:
         """The session ends: the open segment was none."""
         segment, self._segment = self._segment, None
-        return [Rejected(segment.turn, "closed", segment.voiced)] if segment else []
+        return [Rejected(segment.turn, "closed", segment.voiced.ticks)] if segment else []
 
     def _least_db(self, frame: Voice, reopen: int | None) -> float:
         """How loud a voice must be to be the one that is listened to."""
@@ -279,8 +279,8 @@ class Hearing:
         last, fresh = self._last, self._gate.since >= self._free
         if last and last.turn == reopen and fresh and self.at - last.start < last.policy.max_turn:
             self._segment, self._last = last, None
-            last.rev, last.new, last.fresh, last.voiced, last.looks = last.rev + 1, since, True, self.at - since, 0
-            last.echo = last.voiced * frame.echo
+            last.rev, last.new, last.fresh, last.looks = last.rev + 1, since, True, 0
+            last.voiced = Voiced(self.at - since, (self.at - since) * frame.echo)
             last.pause, last.wait = None, in_no_hurry(last.policy, last.policy.wait, ready=False)
             return Opened(last.turn, last.rev, since, last.policy, continues=False, reopened=True)
         self._segment = _Segment(
@@ -291,9 +291,8 @@ class Hearing:
             start=since,
             new=since,
             fresh=fresh,
-            voiced=self.at - since,
+            voiced=Voiced(self.at - since, (self.at - since) * frame.echo),
             loud=Loudness(),
-            echo=(self.at - since) * frame.echo,
             wait=in_no_hurry(self.policy, self.policy.wait, ready=False),
         )
         return Opened(self._turn, 0, since, self.policy, continues=not fresh, reopened=False)
@@ -311,7 +310,7 @@ class Hearing:
     def _pause(self, segment: _Segment, end: int, level_db: float) -> Fact:
         segment.pause = _Pause(end, level_db)
         s = segment
-        return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced)
+        return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced.ticks)
 
     def _silent(self, segment: _Segment, pause: _Pause, heed: Heed) -> list[Fact]:
         gate = self._gate
@@ -328,8 +327,7 @@ class Hearing:
     def _speak(self, segment: _Segment, frame: Voice) -> list[Fact]:
         facts: list[Fact] = []
         if self._gate.last == self.at:  # the hangover is not speech
-            segment.voiced += frame.n
-            segment.echo += frame.n * frame.echo
+            segment.voiced.add(frame.n, frame.echo)
             if self._levels[0][0] > segment.start:
                 segment.loud.add(self._levels[0][1])
         if segment.pause:
@@ -346,7 +344,7 @@ class Hearing:
             facts.append(self._pause(segment, self._gate.last + segment.policy.pause, frame.level_db))
         elif self._worth_a_look(segment):
             context = max(segment.context, segment.new - segment.policy.pre_roll)
-            facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced))
+            facts.append(Spoke(segment.turn, context, segment.new, self.at, segment.voiced.ticks))
         return facts
 
     def _worth_a_look(self, segment: _Segment) -> bool:
@@ -356,7 +354,7 @@ class Hearing:
         if self.at - segment.new >= p.look * (looks + 1 - often) + _OFTEN * often:
             segment.looks += 1
             return True
-        return looks <= _OFTEN_TIMES + 1 and segment.voiced >= p.min_speech and self.at - self._gate.last == _LULL
+        return looks <= _OFTEN_TIMES + 1 and segment.voiced.ticks >= p.min_speech and self.at - self._gate.last == _LULL
 
     def _is_behind(self, segment: _Segment) -> bool:
         """Whether what is heard has for a while been the background of somebody who has ended."""
@@ -378,11 +376,11 @@ class Hearing:
         self._segment = None
         waited, wait = self.at - self._gate.last, segment.wait
         self._retune()
-        if segment.voiced < segment.policy.min_speech:
+        if segment.voiced.ticks < segment.policy.min_speech:
             if segment.new != segment.start:  # it was reopened by a noise, and may be again
                 self._last = segment
             # Its samples stay free: they may begin the next one.
-            return Rejected(segment.turn, "too short", segment.voiced)
+            return Rejected(segment.turn, "too short", segment.voiced.ticks)
         self._free, self._last = end, segment
         return Closed(segment.turn, segment.rev, segment.context, segment.start, end, waited, wait, cause)
 

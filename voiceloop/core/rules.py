@@ -252,7 +252,7 @@ def _ready(m: Machines, draft: Draft) -> bool:
 
 def likeness(m: Machines, draft: Draft, words: ev.Transcribed | None) -> Likeness:
     """How like our own voice the newest voice of a turn is."""
-    return selfspeech.likeness(m.hearing.echo(draft.turn), words.text if words else None, m.floor.lately())
+    return selfspeech.likeness(m.hearing.voiced(draft.turn), words.text if words else None, m.floor.lately())
 
 
 def _no_turn(m: Machines, draft: Draft) -> str:
@@ -261,7 +261,8 @@ def _no_turn(m: Machines, draft: Draft) -> str:
         return draft.trial.verdict.because
     if draft.words and draft.words.sense == "invented":
         return "no speech"
-    if draft.text and m.hearing.echo(draft.turn) >= selfspeech.OWN and likeness(m, draft, draft.words).own:
+    like = likeness(m, draft, draft.words)
+    if draft.text and like.own and like.sound >= selfspeech.OWN:
         return "own voice"
     if not draft.text:
         return "failed" if "stt" in draft.failed else "no words"

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from voiceloop.core.audio import ticks
+
 OWN = 0.4
 """Mean doubt of the canceller in the voiced frames of a segment from which its sound is rather our own: of most people
 who speak over an echo, also one twice as loud, it is below (tuning half, benchmarks/echo.py)."""
@@ -32,23 +34,40 @@ _LATELY = 24
 _STEM = 4
 """Letters in which two words must agree at least: what comes back through a room is heard badly."""
 
+_SCRAP = ticks(0.5)
+"""What leaks is shorter. Of a voice that has spoken for so long the words, once they are known, say whose it is."""
+
 _WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(slots=True)
+class Voiced:
+    """Speech that was heard, ticks. own: so many of them are likely our own voice."""
+
+    ticks: int = 0
+    own: float = 0.0
+
+    def add(self, n: int, echo: float) -> None:
+        """n more. echo: how likely they are our own, 0..1."""
+        self.ticks += n
+        self.own += n * echo
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """sound: mean doubt of the voiced frames, 0..1. words: share of the words heard that we have just said, in our
-    order, 0..1. n: how many words were heard."""
+    """sound: mean doubt of the voiced frames, 0..1. scrap: there was little of it. words: share of the words heard that
+    we have just said, in our order, 0..1. n: how many words were heard."""
 
     sound: float = 0.0
     words: float = 0.0
     n: int = 0
+    scrap: bool = True
 
     @property
     def own(self) -> bool:
         """Whether it was our own voice."""
         return (
-            self.sound >= SURELY_OWN
+            (self.sound >= SURELY_OWN and (self.scrap or not self.n))
             or (self.words >= _ALIKE and self.sound >= OWN)
             or (self.words >= _NEARLY_ALL and self.n >= _MANY)
         )
@@ -57,11 +76,13 @@ class Likeness:
 UNLIKE = Likeness()
 
 
-def likeness(sound: float, heard: str | None, said: str) -> Likeness:
+def likeness(voiced: Voiced, heard: str | None, said: str) -> Likeness:
     """heard: the words, None while they are not known. said: what the loudspeaker has said last."""
     words = _words(heard or "")
     ours = _words(said)[-_LATELY:]
-    return Likeness(sound, _in_order(words, ours) / len(words) if words else 0.0, len(words))
+    sound = voiced.own / voiced.ticks if voiced.ticks else 0.0
+    share = _in_order(words, ours) / len(words) if words else 0.0
+    return Likeness(sound, share, len(words), voiced.ticks < _SCRAP)
 
 
 def _words(text: str) -> list[str]:
