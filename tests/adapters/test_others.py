@@ -169,8 +169,8 @@ async def test_what_is_lowered_is_written_down_before_it_is(server: Server, tmp_
     it = others(server, tmp_path)
     it.lower()
     server.wait()
-    (path,) = tmp_path.glob(f"lowered-{os.getpid()}-*.json")
-    (row,) = json.loads(path.read_text())
+    (name,) = files(tmp_path)
+    (row,) = json.loads((tmp_path / name).read_text())
     assert row == {"name": "music", "before": [65536], "lowered": [QUARTER]}
     it.put_back()
     assert server.volumes(1) == [65536]
