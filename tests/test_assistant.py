@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -345,6 +347,19 @@ def test_stop_while_an_engine_loads(make: Make) -> None:
     assert not starting.is_alive()
     assert port.opened == 0
     assert told.empty()
+
+
+def test_stop_waits_also_after_ctrl_c(make: Make) -> None:
+    """Python 3.11 takes a thread for ended whose join was interrupted, and the process left with open devices."""
+    port = FakePort(script(), ends=False)
+    assistant, _ = make(port)
+    assistant.start()
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        assistant.wait(PATIENCE_S)
+    assert port.closed == 0
+    assistant.stop()
+    assert port.closed == 1
 
 
 def test_wait_without_start(make: Make) -> None:

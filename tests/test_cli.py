@@ -138,6 +138,16 @@ def test_a_handler_of_ones_own(tmp_path: Path) -> None:
     assert "voiceloop  Indeed, 4 words." in done.stdout
 
 
+def test_a_handler_that_waits_until_the_turn_is_sure(tmp_path: Path) -> None:
+    """A file's time passes only while nothing is under way: it used to wait for ever."""
+    (tmp_path / "my_bot.py").write_text(
+        "async def answer(text, turn):\n    await turn.sure()\n    return 'Done.'\nanswer.early = True\n"
+    )
+    done = voiceloop("run", "--handler", "my_bot:answer", "--input", GO, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "voiceloop  Done." in done.stdout
+
+
 def test_a_handler_that_raises_is_said_and_the_next_turn_is_answered(tmp_path: Path) -> None:
     (tmp_path / "my_bot.py").write_text(
         "def answer(text):\n    if 'forward' in text:\n        raise ValueError(text)\n    return 'Fine.'\n"

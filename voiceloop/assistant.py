@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from voiceloop import build
@@ -23,6 +24,14 @@ _EVENTS: dict[str, type] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
     for kind in (*get_args(events.News), Level, Latency, Ready, Volume)
 }
+
+
+@dataclass(slots=True)
+class _Reached:
+    """How far the conversation is. ready: it listens, or never will. done: it is over."""
+
+    ready: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Assistant:
@@ -50,7 +59,7 @@ class Assistant:
         self._callbacks: list[tuple[type, Callable[[Any], object]]] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._ready = threading.Event()
+        self._reached = _Reached()
         self._task: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._failure: BaseException | None = None
@@ -77,7 +86,7 @@ class Assistant:
                 raise RuntimeError("an assistant starts once; make a new one")
             thread = self._thread = threading.Thread(target=self._main, name="voiceloop", daemon=True)
             thread.start()
-        self._ready.wait()
+        self._reached.ready.wait()
         if self._failure is not None:
             thread.join()
             raise self._failure
@@ -85,13 +94,14 @@ class Assistant:
     def stop(self) -> None:
         """Ends the conversation, gives the devices back, and returns when all is done. Idempotent."""
         self._stopping = True
-        if self._ready.is_set():
+        if self._reached.ready.is_set():
             self._call(lambda session: session.close())
         else:
             self._cancel()
         with self._lock:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
+            self._reached.done.wait()
             thread.join()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -100,10 +110,12 @@ class Assistant:
             thread = self._thread
         if thread is None:
             return True
-        thread.join(timeout_s)
+        # Not join: after Ctrl-C in the middle of it, Python 3.11 takes a thread that runs for one that has ended;
+        # `stop` would not wait, and the process would leave with its devices open.
+        done = self._reached.done.wait(timeout_s)
         if self._failure is not None:
             raise self._failure
-        return not thread.is_alive()
+        return done
 
     def say(self, text: str, *, barge_in: BargeIn | None = None, expect: str = "") -> None:
         """Speaks a text as soon as the floor is free.
@@ -180,7 +192,8 @@ class Assistant:
             self._failure = exc
             raise
         finally:
-            self._ready.set()
+            self._reached.ready.set()
+            self._reached.done.set()
 
     async def _run(self) -> None:
         self._task = asyncio.current_task()
@@ -193,7 +206,7 @@ class Assistant:
 
     def _dispatch(self, event: object) -> None:
         if isinstance(event, Ready):
-            self._ready.set()
+            self._reached.ready.set()
         with ExitStack() as stack:  # last in, first out; and each is called, even if one raises
             for kind, fn in reversed(self._callbacks):
                 if isinstance(event, kind):

@@ -229,6 +229,7 @@ HOW = {
     ("stopped", "wait word"): (lambda w: over(w, "wait", "wait"), (*VOICE, "heard")),
     ("stopped", "at once"): (lambda w: over(w, policy=replace(SURE, barge_in="stop")), (*VOICE, "heard")),
     ("stopped", "went on"): (over_something_else, (*VOICE, "heard")),
+    ("stopped", "interrupted"): (lambda w: then(talking(w), ev.Interrupt()), ("heard",)),
     ("stopped", "commit"): (lambda w: then(over(w), ev.Commit()), (*VOICE, "heard")),
     ("stopped", "key"): (lambda w: speaks(then(talking(w, SURE), KEY)), (*VOICE, "heard")),
     ("stopped", "key down"): (lambda w: then(talking(w, STOP), KEY), ("heard",)),

@@ -9,7 +9,7 @@ import pytest
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, ticks
 from voiceloop.core.history import Item
-from voiceloop.core.policy import Policy
+from voiceloop.core.policy import Policy, preset
 from voiceloop.core.turns import Turns
 
 LATE = Policy(run_ahead="none")
@@ -589,10 +589,25 @@ def test_interrupt_between_hush_and_flushed(world) -> None:
     it = world()
     it.ask(seconds=4)
     core, now = it.core, it.now
-    assert core.feed(ev.Interrupt(), now=now) == [ev.Hush(1), ev.StateChanged("listening")]
+    out = [action for action in core.feed(ev.Interrupt(), now=now) if not isinstance(action, ev.Trace)]
+    assert out == [ev.Hush(1), ev.StateChanged("listening")]
     assert core.feed(ev.Interrupt(), now=now) == []
     core.feed(ev.Respond("typed"), now=now)
     assert kinds(core.feed(ev.Flushed(1, 3200, exact=True), now=now))[0] == "ReplyEnded"
+
+
+def test_what_is_expected_comes_before_how_it_sounds(world) -> None:
+    """Ten digits were there, and a second look at their sound kept the turn open."""
+    for expect, looks in (("", 1), ("digits:10", 0)):
+        it = world(replace(preset("balanced"), score=True))
+        it.say("Go on.", expect=expect)
+        it.audio(0.4)
+        it.quiet(1.0)
+        it.speak(1.0)
+        it.quiet(0.2)
+        it.words("555-123-4567", finished=0.97)
+        it.quiet(0.3)
+        assert len(it.all(ev.Score)) == looks
 
 
 def test_say_speaks_when_the_floor_is_free(world) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, Stage, VoiceloopError
+
+# From 1.32 on, onnxruntime tells its maker how it is used, and keeps a device id. It looks here when it is imported,
+# which only modules do that have imported this one.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @contextmanager
@@ -26,6 +31,8 @@ def engine_errors(engine: str, stage: Stage) -> Generator[None, None, None]:
 
 def onnx_options(ort: Any) -> Any:
     """Session options of onnxruntime: one thread, and none that spins while it waits."""
+    if hasattr(ort, "disable_telemetry_events"):
+        ort.disable_telemetry_events()  # for those who imported it before us
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -101,6 +101,8 @@ def interrupt(m: Machines) -> None:
     """Nothing that is said, or was about to be, is wanted any more."""
     for draft in m.work.unanswered:
         draft.silenced = draft.decided is not None
+    if reply := m.floor.audible:
+        m.trace("stopped", "interrupted", reply=reply.id, heard=reply.played)
     for reply in m.floor.replies():
         stop(m, reply)
 

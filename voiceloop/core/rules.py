@@ -67,6 +67,8 @@ def score(m: Machines) -> None:
     words = draft.words
     if not words or not words.text or (words.p_stop is None and not draft.policy.score):
         return  # nobody can say more
+    if draft.expect not in ("", "free"):
+        return  # what it is expected to hold comes before how it sounds
     if "score" not in draft.failed and not m.work.busy(draft.turn, "score"):
         run = m.work.begin("score", turn=draft.turn)
         m.out.append(ev.Score(run, draft.turn, draft.rev, draft.lasted.context, draft.lasted.end))

@@ -41,6 +41,7 @@ SENTENCES: dict[tuple[str, str], str] = {
     ("stopped", "wait word"): "stopped the reply: the person told it to wait",
     ("stopped", "at once"): "stopped the reply at the first sound of a voice: it is set to",
     ("stopped", "went on"): "stopped the reply: the person spoke again before it was known what was said",
+    ("stopped", "interrupted"): "stopped the reply: it was told to, by a key or the program",
     ("stopped", "commit"): "stopped the reply: the program said that the turn is over",
     ("stopped", "key"): "stopped the reply: the person spoke with the key down",
     ("stopped", "key down"): "stopped the reply, as it is set to: the key was pressed",

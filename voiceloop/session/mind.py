@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence, Sized
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -45,6 +45,7 @@ class Mind:
         session: str,
         deadlines: Deadlines,
         language: Language,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._transcriber = transcriber
         self._handler = handler
@@ -52,6 +53,7 @@ class Mind:
         self._session = session
         self._deadlines = deadlines
         self._language = language
+        self._waiting = waiting
         self._settled: dict[int, list[str]] = {}
         self._sure: dict[int, asyncio.Event] = {}
         self._understood: dict[int, Transcribed] = {}
@@ -94,7 +96,7 @@ class Mind:
             Message(item.role, item.text, item.said, None if item.cut_at is None else item.cut_at / rate)
             for item in history
         )
-        line = _Line(order.run, self._feed, self._sure.setdefault(order.turn, asyncio.Event()))
+        line = _Line(order.run, self._feed, self._sure.setdefault(order.turn, asyncio.Event()), self._waiting)
         view = TurnView(order.text, messages, order.turn, order.rev, self._session, line)
         deltas = timed(self._handler.reply(view), self._deadlines.handler_s, "handler", "The handler")
         async with aclosing(deltas):
@@ -137,10 +139,17 @@ class Mind:
 class _Line:
     """A `ports.Line` of one call: its word reaches the core from whatever thread it is given on."""
 
-    def __init__(self, run: int, feed: Callable[[HandlerState], None], sure: asyncio.Event) -> None:
+    def __init__(
+        self,
+        run: int,
+        feed: Callable[[HandlerState], None],
+        sure: asyncio.Event,
+        waiting: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._run = run
         self._feed = feed
         self._sure = sure
+        self._waiting = waiting
         self._loop = asyncio.get_running_loop()
 
     def tell(self, key: Literal["tool", "expect", "sure", "barge_in"], value: str = "") -> None:
@@ -157,8 +166,9 @@ class _Line:
                 self._loop.call_soon_threadsafe(self._feed, state)
 
     async def sure(self) -> None:
-        """Waits."""
-        await self._sure.wait()
+        """Waits, without keeping a stepped port from going on: it is sure when time has passed."""
+        with self._waiting():
+            await self._sure.wait()
 
 
 @asynccontextmanager

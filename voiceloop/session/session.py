@@ -89,6 +89,7 @@ class Session:
             session=self.id,
             deadlines=parts.deadlines,
             language=parts.language,
+            waiting=self._runs.waiting,
         )
         self._mouth = Mouth(
             parts.synthesizer,
