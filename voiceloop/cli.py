@@ -345,7 +345,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     talk = add("run", run)
-    talk.add_argument("--input", nargs="+", default=[], metavar="NAME", help="microphone (name or number), or files")
+    talk.add_argument(
+        "--input", nargs="+", action="extend", default=[], metavar="NAME", help="microphone (name or number), or files"
+    )
     talk.add_argument("--output", metavar="NAME", help="loudspeaker (name or number), or a WAV file")
     talk.add_argument("--paced", action="store_true", help="files in real time instead of as fast as possible")
     talk.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")

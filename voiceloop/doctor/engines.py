@@ -36,7 +36,7 @@ Progress = Callable[[str], object]
 
 def installed() -> Finding:
     """The engines that there are, by port."""
-    ports: tuple[Port, ...] = ("vad", "stt", "tts", "handler", "endofturn")
+    ports: tuple[Port, ...] = ("vad", "stt", "tts", "handler")
     found = {port: [name for name, spec in known(port).items() if spec.available] for port in ports}
     text = "; ".join(f"{port} {', '.join(names) or 'none'}" for port, names in found.items())
     return Finding("installed", "ok", text, data=dict(found))

@@ -62,7 +62,7 @@ def read(path: str | PathLike[str]) -> Recording:
     try:
         found, closed = members(path)
     except OSError as exc:
-        raise MediaError(f"{path} cannot be read ({exc.strerror}): check the name.") from exc
+        raise MediaError(f"the file {path} cannot be read ({exc.strerror}): check the name.") from exc
     content = dict(found)
     if "head.json" not in content:
         raise MediaError(f"{path} is no recording of a session, or nothing is left of it.")

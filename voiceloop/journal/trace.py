@@ -121,7 +121,7 @@ def entries(path: Path) -> list[Entry]:
         text = (older.read_text("utf-8") if older.exists() else "") + path.read_text("utf-8")
         return list(_traced(text))
     except OSError as exc:
-        raise MediaError(f"{path} cannot be read ({exc.strerror}): check the name.") from exc
+        raise MediaError(f"the file {path} cannot be read ({exc.strerror}): check the name.") from exc
     except (ValueError, TypeError, LookupError) as exc:
         raise MediaError(f"{path} is neither a recording nor a trace of voiceloop.") from exc
 
