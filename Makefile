@@ -34,7 +34,7 @@ test: environment
 	@echo "== format" && $(PY) -m ruff format --check .
 	@echo "== lint" && $(PY) -m ruff check .
 	@echo "== types" && $(PY) -m pyright
-	@echo "== tests" && $(PY) -m coverage run -m pytest --ignore=tests/clients $(ARGS)
+	@echo "== tests, those with the sound server beside the others" && sh .ci/tests $(PY) $(ARGS)
 	@echo "== branch coverage of what decides: 100 %"
 	@$(PY) -m coverage report --include='$(COVERED)' --skip-covered --fail-under=100
 

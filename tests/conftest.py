@@ -15,6 +15,13 @@ hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What talks through the sound server mostly waits: `make test` runs it beside the rest."""
+    for item in items:
+        if item.get_closest_marker("e2e") and "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("sound")
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
