@@ -36,7 +36,7 @@ def record(path: Path, mic: Pcm, *, stepped: bool = False, host=()) -> HearingVa
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HearingVad]:
     path = tmp_path_factory.mktemp("recorded") / "talk.voiceloop"
-    return path, record(path, noisy(*INTERRUPTED), host=[(1.1, ev.Mute(True)), (1.3, ev.Mute(False))])
+    return path, record(path, noisy(*INTERRUPTED), host=[(6.1, ev.Mute(True)), (6.3, ev.Mute(False))])
 
 
 def test_the_microphone_is_what_the_vad_heard(recorded) -> None:
