@@ -17,8 +17,8 @@ OWN = 0.4
 """Mean doubt of the canceller in the voiced frames of a segment from which its sound is rather our own: of most people
 who speak over an echo, also one twice as loud, it is below (tuning half, benchmarks/echo.py)."""
 
-SURELY_OWN = 0.65
-"""The same from which it is, whatever the words are: where an echo path moves, what leaks has .65 to .9, and its words
+SURELY_OWN = 0.5
+"""The same from which it is, whatever the words are: where an echo path moves, what leaks has .5 to .9, and its words
 are scraps. Who is taken for an echo and speaks on is heard half a second later."""
 
 _ALIKE = 0.7
