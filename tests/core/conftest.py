@@ -107,7 +107,7 @@ class World:
 
     # --- what happens ---
 
-    def frame(self, p: float = 0.02, *, play: bool = True, echo: float = 0.0) -> list[ev.Action]:
+    def frame(self, p: float = 0.02, *, play: bool = True, echo: float = 0.0, db: float = -20.0) -> list[ev.Action]:
         """20 ms pass: playback first, then the microphone."""
         self.now += FRAME
         out: list[ev.Action] = []
@@ -118,11 +118,11 @@ class World:
             if n > self.played.get(reply, 0):
                 self.played[reply] = n
                 out += self.feed(ev.Played(reply, n))
-        return out + self.feed(ev.Voice(FRAME, p, -20.0 if p > 0.3 else -60.0, echo))
+        return out + self.feed(ev.Voice(FRAME, p, db if p > 0.3 else -60.0, echo))
 
-    def speak(self, seconds: float, p: float = 0.95, *, echo: float = 0.0) -> list[ev.Action]:
-        """A person speaks. echo: how like our own voice it sounds."""
-        return [action for _ in range(ticks(seconds) // FRAME) for action in self.frame(p, echo=echo)]
+    def speak(self, seconds: float, p: float = 0.95, *, echo: float = 0.0, db: float = -20.0) -> list[ev.Action]:
+        """A person speaks. echo: how like our own voice it sounds. db: how loud, dBFS."""
+        return [action for _ in range(ticks(seconds) // FRAME) for action in self.frame(p, echo=echo, db=db)]
 
     def quiet(self, seconds: float) -> list[ev.Action]:
         """Nobody speaks."""

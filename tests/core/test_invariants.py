@@ -514,11 +514,17 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
     No answer begins while a newer turn has ended and is not understood, nor after the answer to a newer one.
     A reply that is to finish its sentence does so when the device is back, too.
     """
-    configured = [step.event.policy.barge_in for step in stream if isinstance(step.event, ev.Configure)]
-    finishes = {step.event.reply for step in stream if getattr(step.event, "barge_in", "") == "finish_sentence"}
     speaking, pending, answered, turns, reopened = False, set[int](), 0, dict[int, int](), set[int]()
     ignored = set[int | None]()  # what is taken for nothing, be it only so far, holds no answer
-    for action in actions_of(stream):
+    wished, configured = set[int](), False  # replies that finish their sentence by themselves, and whether all do
+    for event, action in ((step.event, action) for step in stream for action in step.actions or [None]):
+        match event:
+            case ev.Configure(policy=policy):
+                configured = policy.barge_in == "finish_sentence"
+            case ev.Say(reply=reply, barge_in="finish_sentence"):
+                wished.add(reply)
+            case _:
+                pass
         match action:
             case ev.Answer(reply=reply, turn=turn):
                 turns[reply] = turn
@@ -543,10 +549,9 @@ def check_nobody_is_talked_over(stream: Stream) -> None:
                 pending.discard(turn or 0)
             case ev.SpeechStopped() | ev.SpeechRejected() | ev.Trace(what="kept"):
                 speaking = False
-            case ev.Resume(reply=reply) if reply in finishes or "finish_sentence" in configured:
-                pass
             case ev.Release() | ev.Resume():
-                assert not speaking, f"over a person: {action}"
+                finishes = isinstance(event, ev.PortBack) and (action.reply in wished or configured)
+                assert not speaking or finishes, f"over a person: {action}"
             case _:
                 pass
 

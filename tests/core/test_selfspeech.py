@@ -90,6 +90,13 @@ def test_a_scrap_of_our_own_voice_is_let_go_at_the_pause(world) -> None:
     assert it.traces("ignored")[-1].because == "own voice"
 
 
+def test_what_the_canceller_leaves_of_us_is_too_quiet_to_hold_us(world) -> None:
+    """Seen through a real sound server: three frames at -77 dBFS that sounded like speech."""
+    it = telling(world)
+    assert ev.Hold(1) not in it.speak(0.3, echo=0.8, db=-70) + it.quiet(0.5)
+    assert ev.Hold(1) in it.speak(0.3, echo=0.2, db=-70)
+
+
 def test_our_own_stop_does_not_stop_us(world) -> None:
     it = world()
     it.ask("what do I say", reply="Say stop and I will be silent as simple as that.", seconds=4.0)

@@ -212,12 +212,6 @@ async def test_nobody_is_there() -> None:
 # --- sound that is no question ---
 
 
-@pytest.fixture
-def _local() -> None:
-    pytest.importorskip("moonshine_voice")
-    pytest.importorskip("hibari")
-
-
 def strike(midi: int, n: int, decay_s: float, overtones: int) -> Sound:
     """A plucked note of n samples."""
     t = np.arange(n) / RATE
@@ -279,7 +273,7 @@ def listen(home: Path, sound: Pcm, vad: str) -> tuple[list[dict[str, Any]], int]
 
 
 @pytest.mark.e2e
-@pytest.mark.usefixtures("_local")
+@pytest.mark.usefixtures("embedded")
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 @pytest.mark.parametrize(
     ("make", "minutes", "vad", "most"),
@@ -304,7 +298,7 @@ def test_long_sound_that_is_no_speech(
 
 
 @pytest.mark.e2e
-@pytest.mark.usefixtures("_local")
+@pytest.mark.usefixtures("embedded")
 @pytest.mark.parametrize("level", [0, 2])
 def test_silence_only(tmp_path: Path, level: int) -> None:
     """Digital silence, and that of a quiet room."""
@@ -314,7 +308,7 @@ def test_silence_only(tmp_path: Path, level: int) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.usefixtures("_local")
+@pytest.mark.usefixtures("embedded")
 def test_nothing_is_lost_of_speech_longer_than_the_maximum(tmp_path: Path) -> None:
     said = {
         "sb_spk1_snt5": "sunday is the best part of the week",

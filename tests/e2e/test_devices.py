@@ -18,13 +18,10 @@ import soundfile
 from tests.program import misheard, recording
 from voiceloop.core.audio import RATE, silence
 
-from .soundserver import MICBUS, MICROPHONE, SPEAKER, SoundServer, available, sound_server
+from .soundserver import MICBUS, MICROPHONE, SPEAKER, SoundServer
 from .test_talk import Talk, said_in, talking
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not available(), reason="needs pulseaudio, pulseaudio-utils and libasound2-plugins"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -38,18 +35,6 @@ def answer(text, turn):
     return {LONG!r} if n == 0 else f"That was question {{n + 1}}."
 answer.early = True
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _local() -> None:
-    pytest.importorskip("moonshine_voice")
-    pytest.importorskip("hibari")
-
-
-@pytest.fixture
-def server() -> Iterator[SoundServer]:
-    with sound_server() as server:
-        yield server
 
 
 @pytest.fixture

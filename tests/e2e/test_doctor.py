@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.program import ROOT, environment
 
-from .soundserver import MICROPHONE, SoundServer, available, sound_server
+from .soundserver import MICROPHONE, SoundServer
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not available(), reason="pulseaudio and its tools are not installed"),
-]
+pytestmark = pytest.mark.e2e
 
 LOSS_DB = 20
-
-
-@pytest.fixture
-def server() -> Iterator[SoundServer]:
-    with sound_server() as server:
-        yield server
 
 
 def run(server: SoundServer, *arguments: str, code: int = 0, **variables: str) -> Any:

@@ -15,21 +15,12 @@ import pytest
 
 from tests.program import ROOT
 
-from .soundserver import SPEAKER, SoundServer, available, sound_server
+from .soundserver import SPEAKER, SoundServer
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not available(), reason="pulseaudio and its tools are not installed"),
-]
+pytestmark = pytest.mark.e2e
 
 SPEECH = ROOT / "tests" / "data" / "ps_goforward.flac"
 WAIT_S = 40.0
-
-
-@pytest.fixture
-def server() -> Iterator[SoundServer]:
-    with sound_server() as server:
-        yield server
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from tests.program import DATA, environment, events, preloading, voiceloop
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
 
 # asyncio's own socketpair raises none of these events.
 GUARD = """
@@ -20,12 +20,6 @@ def guard(event, arguments):
         raise OSError("no network in this test")
 sys.addaudithook(guard)
 """
-
-
-@pytest.fixture(autouse=True)
-def _local() -> None:
-    pytest.importorskip("moonshine_voice")
-    pytest.importorskip("hibari")
 
 
 class Guarded:

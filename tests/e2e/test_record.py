@@ -16,15 +16,9 @@ from tests.program import DATA, environment, events, recording, voiceloop
 from voiceloop import testing
 from voiceloop.journal.reader import read
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
 
 FORWARD, AMERICANS = DATA / "ps_goforward.flac", DATA / "jfk.flac"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _local() -> None:
-    pytest.importorskip("moonshine_voice")
-    pytest.importorskip("hibari")
 
 
 @pytest.fixture(scope="module")

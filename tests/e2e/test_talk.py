@@ -17,19 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
-from tests.program import environment, events, misheard, recording, voiceloop
-from voiceloop.core.audio import RATE, silence
+from tests.program import environment, events, misheard, voiceloop
 
-from .soundserver import SoundServer, available, sound_server
+from .soundserver import SoundServer
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not available(), reason="needs pulseaudio, pulseaudio-utils and libasound2-plugins"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
 
 WAIT_S = 40.0
 STORY = (
@@ -37,29 +31,6 @@ STORY = (
     "stairs and lit the lamp. One stormy night the lamp would not burn, and he had to think of something else."
 )
 SUNDAY = "On Sunday the shops are closed, and the bells ring in the morning."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _local() -> None:
-    pytest.importorskip("moonshine_voice")
-    pytest.importorskip("hibari")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SoundServer]:
-    with sound_server() as server:
-        yield server
-
-
-@pytest.fixture
-def spoken(tmp_path: Path) -> dict[str, Path]:
-    """Recordings with a little silence before and after."""
-    paths = {}
-    for name in ("ps_goforward", "sb_spk1_snt5"):
-        paths[name] = tmp_path / f"{name}.wav"
-        pcm = np.concatenate([silence(RATE // 5), recording(f"{name}.flac"), silence(RATE)])
-        soundfile.write(paths[name], pcm, RATE)
-    return paths
 
 
 class Talk:

@@ -43,6 +43,10 @@ because what is tried for a turn is limited, and noise may go on."""
 _CALM = ticks(3)
 """After so long without any voice there is no background any more."""
 
+_RESIDUE, _RESIDUE_DB = 0.7, -60.0
+"""What is rather our own echo than this, and quieter, nobody says: a canceller leaves such scraps where the path has
+just changed. People over an echo are louder."""
+
 
 Heed = Literal["open", "shut", "held"]
 """open: silence ends a turn. shut: nothing begins (the key of push-to-talk is up; pre-roll may still reach back into
@@ -270,9 +274,10 @@ class Hearing:
         if self._calm >= _CALM:
             self._background_db = SILENCE_DB
         near = self._segment or (self._last if self._last and self._last.turn == reopen else None)
+        least_db = max(self._background_db, _RESIDUE_DB if frame.echo >= _RESIDUE else SILENCE_DB)
         if near is None:
-            return self._background_db
-        return max(self._background_db, near.loud.loud_db - near.policy.background_db)
+            return least_db
+        return max(least_db, near.loud.loud_db - near.policy.background_db)
 
     def _open(self, reopen: int | None, frame: Voice) -> Fact:
         since = max(self._gate.since, self._free)
