@@ -21,7 +21,7 @@ from voiceloop.adapters.endofturn import smart_turn
 from voiceloop.adapters.stt import moonshine
 from voiceloop.adapters.vad import gated, silero, webrtc
 from voiceloop.core.audio import FRAME, RATE, Pcm
-from voiceloop.ports import Transcript, TurnView, Vad
+from voiceloop.ports import Manner, Transcript, TurnView, Vad
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ class Synthesizer:
     async def warm_up(self) -> None:
         """Nothing to load."""
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """Chunks of 100 ms."""
         self.calls += 1
         await asyncio.sleep(TTS_S)

@@ -16,7 +16,7 @@ from voiceloop.adapters.tts.hibari import Hibari
 from voiceloop.config import load_config, override
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, silence, ticks
-from voiceloop.ports import TurnView
+from voiceloop.ports import Manner, TurnView
 from voiceloop.session.session import Parts, Session
 from voiceloop.testing import VirtualLoop
 
@@ -70,7 +70,7 @@ class Speaking:
         pieces = [resampler.process(pcm) async for pcm in self._engine.speak(text)]
         return np.concatenate([*pieces, resampler.flush(), silence(RATE // 6)])
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """One chunk."""
         if text not in self._known:
             self._known[text] = await self._make(text)

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.core.policy import Policy
+from voiceloop.core.transcript import Segment, Word
 from voiceloop.view import Line as Line
 from voiceloop.view import Message as Message
 from voiceloop.view import TurnView as TurnView
@@ -177,6 +178,7 @@ class Transcript:
     logprob: mean log-probability of the tokens, None if the engine does not say.
     p_stop, p_comma: the decoder's probability of a sentence end (. ? !) and of a comma at the first position after
         the last word: evidence for the end of the turn (shared/ENGINES.md), None if the engine does not say.
+    segments: where it was said, seconds from the beginning of what was given; only `Timed` engines say so.
     """
 
     text: str
@@ -184,6 +186,7 @@ class Transcript:
     logprob: float | None = None
     p_stop: float | None = None
     p_comma: float | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 class Transcriber(Protocol):
@@ -217,6 +220,46 @@ class Chooser(Protocol):
         pcm: int16 (n,), 16 kHz mono, n >= 0. phrases: as the engine would write them. -inf for one that was surely not
         said. Raises ProviderError. May be cancelled.
         """
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A `Transcriber` may be one as well: it knows when each word was said."""
+
+    async def transcribe_timed(
+        self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None, temperature: float = 0.0
+    ) -> Transcript:
+        """As `Transcriber.transcribe`, with `segments` and their words. temperature: 0..1."""
+        ...
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """A `Transcriber` may be one as well: it writes in English what was said in another language."""
+
+    async def translate(self, pcm: Pcm, *, prompt: str | None = None, temperature: float = 0.0) -> Transcript:
+        """As `Transcriber.transcribe`, in English. temperature: 0..1."""
+        ...
+
+
+class Aligner(Protocol):
+    """Finds where known words were said."""
+
+    async def warm_up(self) -> None:
+        """Loads what is needed. Raises ConfigError, ProviderError."""
+        ...
+
+    async def align(self, pcm: Pcm, text: str) -> tuple[Word, ...]:
+        """One `Word` for each word of text (split at white space), in order, seconds from the beginning of pcm.
+
+        pcm: int16 (n,), 16 kHz mono, at most 30 s. Where the sound does not say, the times are spread by the letters.
+        Raises ProviderError. May be cancelled.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back memory and threads."""
         ...
 
 
@@ -262,6 +305,20 @@ class Handler(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a text is to be spoken, where it is not as configured.
+
+    voice: one of the engine's `voices`. speed: 0.25..4.0, 1.0: as the voice speaks by itself. instructions: how
+    to speak, for engines that take them. model: for services with several. Empty texts: as configured.
+    """
+
+    voice: str = ""
+    speed: float | None = None
+    instructions: str = ""
+    model: str = ""
+
+
 class Synthesizer(Protocol):
     """Text to speech."""
 
@@ -270,11 +327,16 @@ class Synthesizer(Protocol):
         """Rate of what `speak` gives, Hz. Known after `warm_up`."""
         ...
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Names that `Manner.voice` may have; empty: any, the service knows. Known after `warm_up`."""
+        ...
+
     async def warm_up(self) -> None:
         """Loads what is needed. Raises ProviderError."""
         ...
 
-    def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """Chunks of any size as soon as they are there. Raises ProviderError. May be cancelled."""
         ...
 

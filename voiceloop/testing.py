@@ -18,7 +18,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, level_db, silence
 from voiceloop.errors import DeviceError
 from voiceloop.journal.replay import Comparison
-from voiceloop.ports import Capture, Progress, Transcript, TurnView
+from voiceloop.ports import Capture, Manner, Progress, Transcript, TurnView
 from voiceloop.virtual import VirtualLoop as VirtualLoop  # part of this module's interface
 
 
@@ -177,10 +177,15 @@ class FakeSynthesizer:
         self._fail = dict(fail or {})
         self.spoken: list[str] = []
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """One."""
+        return ("tone",)
+
     async def warm_up(self) -> None:
         """Nothing to load."""
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """Chunks of 100 ms."""
         self.spoken.append(text)
         await asyncio.sleep(self._delay_s)

@@ -22,6 +22,7 @@ from voiceloop.doctor.finding import Finding, advice
 from voiceloop.doctor.listening import Take
 from voiceloop.doctor.signals import Echoes
 from voiceloop.errors import ConfigError, MediaError, ProviderError
+from voiceloop.ports import Manner
 from voiceloop.session.session import Parts
 from voiceloop.testing import (
     FakeHandler,
@@ -203,7 +204,7 @@ class Broken(FakeTranscriber):
 
 
 class Mute(FakeSynthesizer):
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         for nothing in ():
             yield nothing
 

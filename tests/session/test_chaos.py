@@ -20,7 +20,7 @@ from voiceloop.journal.reader import read
 from voiceloop.journal.replay import replay
 from voiceloop.journal.why import SENTENCES
 from voiceloop.journal.writer import Journal
-from voiceloop.ports import Tap, Transcript, TurnView
+from voiceloop.ports import Manner, Tap, Transcript, TurnView
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.observe import Ready
 from voiceloop.session.session import Parts, Session
@@ -80,7 +80,7 @@ class Whimsical:
         finally:
             self.open -= 1
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         self.open += 1
         try:
             if await self.whim() == "empty":

@@ -19,7 +19,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE, Pcm, ticks
 from voiceloop.core.policy import Policy
 from voiceloop.errors import DeviceError, ProviderError
-from voiceloop.ports import ERRAND, Capture, Transcript, TurnView
+from voiceloop.ports import ERRAND, Capture, Manner, Transcript, TurnView
 from voiceloop.session.latency import Latency
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.observe import Level, Ready
@@ -58,7 +58,7 @@ class Numbers:
     async def warm_up(self) -> None:
         pass
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         self.opened += 1
         try:
             await asyncio.sleep(self.delay_s)
@@ -521,7 +521,7 @@ class OddVoice(FakeSynthesizer):
         super().__init__(**kwargs)
         self.n, self.then = n, then
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         if "again" in text:
             async for chunk in super().speak(text):
                 yield chunk
@@ -604,7 +604,7 @@ async def test_a_session_leaves_nothing_behind() -> None:
 
 async def test_a_voice_that_waits_for_playback_is_closed_when_it_is_dropped() -> None:
     class Slow(Numbers):
-        async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+        async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
             async with aclosing(super().speak(text)) as chunks:
                 try:
                     async for chunk in chunks:

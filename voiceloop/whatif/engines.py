@@ -14,7 +14,7 @@ from voiceloop.core.audio import RATE, Pcm, silence
 from voiceloop.core.policy import Policy
 from voiceloop.errors import ProviderError
 from voiceloop.journal.reader import Step
-from voiceloop.ports import Chooser, Transcriber, Transcript, TurnView
+from voiceloop.ports import Chooser, Manner, Transcriber, Transcript, TurnView
 from voiceloop.whatif.memory import UNKNOWN_ANSWER, UNKNOWN_WORDS, Memory
 
 T = TypeVar("T")
@@ -159,10 +159,15 @@ class RecordedVoice:
         self._memory = memory
         self.rate = memory.recording.out_rate
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """One."""
+        return ("recorded",)
+
     async def warm_up(self) -> None:
         """Nothing to load."""
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """Pieces at the recorded times; all at once what was never spoken to its end."""
         start, n = asyncio.get_running_loop().time(), 0
         call = self._memory.speech(text)

@@ -13,6 +13,7 @@ import numpy as np
 from voiceloop.adapters.tts.trim import Trimmer
 from voiceloop.core.audio import Pcm
 from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout
+from voiceloop.ports import Manner
 
 PROGRAM = "espeak-ng"
 
@@ -40,6 +41,11 @@ class Espeak:
         """What the voice speaks at, Hz: 22050, but 16000 for the mbrola voices. Sure after `warm_up`."""
         return self._rate
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Any that espeak-ng knows."""
+        return ()
+
     async def warm_up(self) -> None:
         """Speaks a word to nobody. Raises ConfigError if the program or the voice is missing."""
         async with _running(self._voice, "a") as process:
@@ -48,7 +54,7 @@ class Espeak:
             raise ConfigError(f"espeak-ng has no voice {self._voice!r}; `espeak-ng --voices` lists them")
         self._rate = head
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """int16 chunks at `rate`, silence before and after trimmed (tts/trim.py). Text without sound yields nothing.
 
         Raises ConfigError if the program is missing, ProviderError. May be cancelled: the process is killed.

@@ -15,7 +15,7 @@ from voiceloop.adapters.local import engine_errors
 from voiceloop.adapters.tts.trim import Trimmer
 from voiceloop.core.audio import Pcm, to_pcm
 from voiceloop.errors import ConfigError
-from voiceloop.ports import Runner
+from voiceloop.ports import Manner, Runner
 
 RATE = 24_000
 
@@ -46,6 +46,11 @@ class Hibari:
         """24000 Hz."""
         return RATE
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The one that the package carries."""
+        return ("heart",)
+
     async def warm_up(self) -> None:
         """Loads the voice and its dictionary, 0.5 to 4.5 s, and speaks two words to nobody.
 
@@ -54,7 +59,7 @@ class Hibari:
         with engine_errors("hibari", "tts"):
             await self._runner.call(lambda: list(self._speak("Warm up.")), timeout_s=self._timeout_s)
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """int16 chunks at 24 kHz. Text without anything to pronounce ("...") yields nothing.
 
         Raises ProviderError. May be cancelled: a sentence under way is finished by its thread and dropped.

@@ -11,6 +11,7 @@ import numpy as np
 from voiceloop.adapters.http import Answer, Client, Service
 from voiceloop.core.audio import Pcm
 from voiceloop.errors import ProviderError
+from voiceloop.ports import Manner
 
 PCM_HZ = 24_000
 """What `response_format: pcm` means at OpenAI: s16le mono at this rate, no header."""
@@ -47,11 +48,16 @@ class OpenAiSynthesizer:
         if instructions:
             self._request["instructions"] = instructions
 
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """Any: the service knows."""
+        return ()
+
     async def warm_up(self) -> None:
         """Opens the connection; does not fail."""
         await self._http.warm_up()
 
-    async def speak(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """int16 (n,), n > 0, 24 kHz, as it arrives. Raises ProviderError, also when the speech ends early.
 
         Nothing is sent for a text without a letter or digit. May be cancelled: the connection is closed.

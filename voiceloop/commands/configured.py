@@ -1,0 +1,33 @@
+"""The configuration that a command runs with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from voiceloop import build
+from voiceloop.config import Config, load_config, override
+from voiceloop.errors import ConfigError
+
+
+def configured(args: argparse.Namespace) -> Config:
+    """The file, the environment, then the flags."""
+    config = load_config(args.config or os.environ.get("VOICELOOP_CONFIG") or None)
+    flags = {
+        "stt.engine": args.stt,
+        "tts.engine": args.tts,
+        "vad.engine": args.vad,
+        "handler.name": getattr(args, "handler", None),
+        "offline": args.offline or None,
+    }
+    changes = {key: value for key, value in flags.items() if value is not None}
+    devices: dict[str, list[str]] = {
+        "audio.input": getattr(args, "input", []),
+        "audio.output": [getattr(args, "output", None) or ""],
+    }
+    for key, names in devices.items():
+        if len(names) > 1 and not any(map(build.is_sound_file, names)):
+            raise ConfigError(f"--input takes one microphone, or sound files; these are none: {', '.join(names)}.")
+        if names and names[0] and not build.is_sound_file(names[0]):
+            changes[key] = int(names[0]) if names[0].isdecimal() else names[0]
+    return override(config, changes)
