@@ -88,6 +88,10 @@ def undisturbed(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return run()
 
 
+class NotReady(AssertionError):
+    """It ended before it was."""
+
+
 class Child:
     """A process that runs `async def main()` of a script on a sound server."""
 
@@ -101,7 +105,7 @@ class Child:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if line.strip() != "ready":
-            raise AssertionError(f"{line}\n{self.process.communicate(timeout=20)[1]}")
+            raise NotReady(f"{line}\n{self.process.communicate(timeout=20)[1]}")
 
     def result(self, timeout_s: float = 30.0) -> dict[str, Any]:
         """What it printed at the end; nothing else may have been printed, not by C libraries either."""
@@ -266,9 +270,7 @@ def test_the_reference_matches_the_echo(server: SoundServer, options: str) -> No
 def test_a_lost_device_ends_the_frames(
     server: SoundServer, happens: Callable[[SoundServer], object], message: str, options: str
 ) -> None:
-    child = Child(
-        server,
-        f"""
+    script = f"""
         async def main():
             p = port({options})
             await p.open()
@@ -283,8 +285,13 @@ def test_a_lost_device_ends_the_frames(
             p.hold(1), p.flush(1)
             await p.close()
             result(said=said)
-        """,
-    )
+        """
+    try:
+        child = Child(server, script)
+    except NotReady:
+        if not options:
+            raise
+        child = Child(server, script)  # ALSA's plugin sometimes ends a duplex stream by itself on a busy machine
     time.sleep(0.5)
     happens(server)
     # 2 s of watchdog; the rest is for a busy machine.
