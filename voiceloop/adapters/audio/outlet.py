@@ -46,6 +46,20 @@ class Outlet:
         self._playback.gain(factor)
 
 
+class LiveOutlet(Outlet):
+    """The same for a port of devices, whose clock is their own."""
+
+    @property
+    def stepped(self) -> bool:
+        """A device has its own clock."""
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """A microphone never is."""
+        return False
+
+
 class Source(Protocol):
     """Where a device gets its samples. rate, pulled: in samples of what was written, whatever the device's rate is."""
 

@@ -19,7 +19,7 @@ from functools import partial
 
 from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.audio.desk import SILENT, Desk
-from voiceloop.adapters.audio.outlet import Outlet, Rated
+from voiceloop.adapters.audio.outlet import LiveOutlet, Rated
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo as DeviceInfo
 from voiceloop.adapters.audio.portaudio import Library, Stream, Wish, device_error
@@ -81,7 +81,7 @@ class Settings:
     extra_s: Callable[[str], float] = lambda pair: 0.0
 
 
-class SoundDevicePort(Outlet):
+class SoundDevicePort(LiveOutlet):
     """An `AudioPort` on real devices, each named by number, name, part of a name, None for the default, or a `Wish`.
 
     One duplex stream if both ends are one device and it allows that (not on ALSA, see TWO_STREAMS), else one stream
@@ -114,16 +114,6 @@ class SoundDevicePort(Outlet):
         self._failure: DeviceError | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @property
-    def stepped(self) -> bool:
-        """A device has its own clock."""
-        return False
-
-    @property
-    def exhausted(self) -> bool:
-        """A microphone never is."""
-        return False
 
     @property
     def opened(self) -> Opened | None:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from voiceloop.adapters.audio import portaudio
 from voiceloop.adapters.audio.listing import Lookout
-from voiceloop.adapters.audio.outlet import Outlet
+from voiceloop.adapters.audio.outlet import LiveOutlet
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.adapters.audio.portaudio import DeviceInfo, Kind, Wish
 from voiceloop.adapters.audio.vitals import Vitals
@@ -81,7 +81,7 @@ class Care:
     dead_s: float = 5.0
 
 
-class SupervisedPort(Outlet):
+class SupervisedPort(LiveOutlet):
     """An `AudioPort` that opens devices, watches them, and opens them again.
 
     Its frames never end because of a device: they are interrupted by `PortLost` and `PortBack`. out_rate stays what it
@@ -112,16 +112,6 @@ class SupervisedPort(Outlet):
         self._wake = asyncio.Event()
         self._again = False
         self._closed = False
-
-    @property
-    def stepped(self) -> bool:
-        """A device has its own clock."""
-        return False
-
-    @property
-    def exhausted(self) -> bool:
-        """A microphone never is."""
-        return False
 
     @property
     def xruns(self) -> tuple[int, int]:
