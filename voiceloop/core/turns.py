@@ -191,7 +191,7 @@ class Turns:
         if (state := rules.state(m)) != self._state:
             self._state = state
             m.out.append(ev.StateChanged(state))
-        stalls = m.watch.due(m.now, m.policy, matters=m.hearing.open_turn is not None)
+        stalls = m.watch.due(m.now, m.policy, matters=not m.watch.late and m.hearing.open_turn is not None)
         dues = (m.silence.due(m.policy), m.work.sure_at, stalls)
         if (due := min((due for due in dues if due is not None), default=None)) != self._wake:
             self._wake = due
