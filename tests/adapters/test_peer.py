@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ async def test_it_goes_on_where_the_peer_says_that_it_stopped() -> None:
         far.port.resume(1)
         await asyncio.sleep(0.5)
         sounds = [s for _, s in far.sent if isinstance(s, Sound)]
-        again = next(s for before, s in zip(sounds, sounds[1:], strict=False) if s.start < before.start + before.pcm.size)
+        again = next(s for before, s in pairwise(sounds) if s.start < before.start + before.pcm.size)
         assert again.start == held + 1000
 
 
@@ -218,10 +219,13 @@ async def test_what_never_comes_is_not_waited_for() -> None:
 
 async def test_who_sends_too_fast_is_read_slower() -> None:
     port = PeerPort(StreamResampler)
+
+    async def pour() -> None:
+        while True:
+            await port.push(silence(FRAME))
+
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):
-            while True:
-                await port.push(silence(FRAME))
+        await asyncio.wait_for(pour(), 1)
     assert port.n_heard <= 2.1 * 16_000
     async with aclosing(port.frames()) as frames:
         n = 0

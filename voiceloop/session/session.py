@@ -169,6 +169,11 @@ class Session:
         self._mouth.volume = volume
         self.news.tell(Volume(self.volume))
 
+    def words(self, reply: int) -> tuple[tuple[str, int], ...]:
+        """The words of a reply as far as it is synthesized, each with the sample (at the port's rate) at which it has
+        been said: for captions. Empty for a reply that has ended."""
+        return self._turns.words(reply)
+
     @property
     def lost(self) -> int:
         """Microphone samples lost so far because the session was too slow to fetch them."""
