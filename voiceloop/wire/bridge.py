@@ -164,14 +164,17 @@ class Ack(_Down, frozen=True, tag="ack"):
 
 
 class Transcript(_Down, frozen=True, tag="transcript"):
-    """What was said. Of the assistant: first what is about to be said, at last (final) what was really heard."""
+    """What was said: by the user, once the turn is decided; by the assistant, each clause as it is about to be heard
+    (never final: `audio_end` says what was).
+
+    A turn that comes again replaces what it was before: the person went on.
+    """
 
     role: Literal["user", "assistant"]
     text: str
     final: bool
-    turn: int | UnsetType | None = UNSET
+    turn: int | UnsetType = UNSET
     reply: int | UnsetType = UNSET
-    ending: str | UnsetType = UNSET
 
 
 class Caption(_Down, frozen=True, tag="caption"):
