@@ -36,6 +36,7 @@ ROOMS = {
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
+    "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",
         "calibration",
@@ -45,6 +46,7 @@ ROOMS = {
         "journal",
         "lexicons",
         "makers",
+        "media",
         "ports",
         "registry",
         "session",
