@@ -37,6 +37,7 @@ ROOMS = {
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
+    "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",
         "calibration",
@@ -46,6 +47,7 @@ ROOMS = {
         "journal",
         "lexicons",
         "makers",
+        "media",
         "ports",
         "registry",
         "session",
