@@ -1,1 +1,1 @@
-"""Codecs of what goes over the wire: bytes to values and back, without any I/O."""
+"""Sans-I/O codecs of what goes over the wire."""
