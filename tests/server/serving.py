@@ -10,17 +10,16 @@ import httpx
 import msgspec
 from starlette.types import ASGIApp
 
-from voiceloop import build, jobs
 from voiceloop.ports import Synthesizer, Transcriber
 from voiceloop.sections import ServeSection
 from voiceloop.server.access import Doors, doors
 from voiceloop.server.app import make_app
-from voiceloop.server.bench import Bench, Engines, Media
+from voiceloop.server.bench import Bench, Engines
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
 from voiceloop.server.orders import Facts, News, Order, Work
-from voiceloop.testing import FakeSynthesizer, FakeTranscriber
+from voiceloop.testing import FakeSynthesizer, FakeTranscriber, FakeVad
 
 BASE = "http://127.0.0.1:8000"
 HELLO = {"model": "tts-1", "voice": "alloy", "input": "Hello there."}
@@ -62,9 +61,12 @@ def bench(
 ) -> Bench:
     """The real work with fake engines."""
     engines = Engines(
-        transcriber or FakeTranscriber(delay_s=0), synthesizer or FakeSynthesizer(delay_s=0), {"stt": "fake", "tts": "fake"}
+        transcriber or FakeTranscriber(delay_s=0),
+        synthesizer or FakeSynthesizer(delay_s=0),
+        {"stt": "fake", "tts": "fake"},
+        FakeVad,
     )
-    return Bench(engines, Media(build.encoder, jobs.speech, lambda: None), at_once=2, max_s=max_s)
+    return Bench(engines, at_once=2, max_s=max_s)
 
 
 def app_of(
