@@ -10,13 +10,24 @@ import os
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.ports import EchoCanceller, EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
+from voiceloop.ports import (
+    Aligner,
+    EchoCanceller,
+    EndOfTurn,
+    Handler,
+    OtherSound,
+    Runner,
+    Synthesizer,
+    Transcriber,
+    Vad,
+)
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -153,6 +164,15 @@ def openai_stt(tools: Tools) -> Transcriber:
 
     stt = tools.config.stt
     return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
+
+
+def aligner(tools: Tools) -> Aligner:
+    """pocketsphinx where it is installed and the language may be English, else the letters."""
+    from voiceloop.adapters.align.letters import Letters
+    from voiceloop.adapters.align.sphinx import Sphinx
+
+    english = tools.config.stt.language in ("", "en")
+    return Sphinx(tools.runner) if english and find_spec("pocketsphinx") else Letters()
 
 
 def smart_turn(tools: Tools) -> EndOfTurn:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.program import ROOT, distribution, environment
 from voiceloop.config import Config, override
 
-SOURCE = '''
+SOURCE = """
 import asyncio, os, time
 import numpy as np
 from voiceloop.core.audio import RATE
@@ -62,7 +62,7 @@ def stt(tools):
 
 def tts(tools):
     return Tts()
-'''
+"""
 
 ENTRY_POINTS = "[voiceloop.stt]\nfake = fakeengines:stt\n[voiceloop.tts]\nfake = fakeengines:tts\n"
 

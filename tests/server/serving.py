@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -93,6 +94,18 @@ async def client(app: ASGIApp, headers: Mapping[str, str] | None = None) -> Asyn
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers, timeout=20) as http:
         yield http
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Returns when something has become true elsewhere."""
+    async with asyncio.timeout(20):
+        while not fact():  # noqa: ASYNC110  it is true in another process, or on the disk
+            await asyncio.sleep(0.005)
+
+
+def uploads(folder: Path) -> list[Path]:
+    """What is there of uploads."""
+    return list(folder.glob("upload-*"))
 
 
 async def gathered(work: Work, order: Order) -> list[News]:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.program import ROOT
 from tests.server.engines import FakeEngines
-from tests.server.serving import bench, gathered
+from tests.server.serving import bench, gathered, until
 from tests.server.test_transcriptions import SPEECH, wav
 from voiceloop.config import override
 from voiceloop.errors import ConfigError
@@ -34,12 +33,6 @@ def engines(tmp_path: Path) -> FakeEngines:
 
 def running(engines: FakeEngines, patience: Patience = QUICK):
     return batch(engines.config, patience, env=engines.env)
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not fact():
-            await asyncio.sleep(0.01)
 
 
 def samples(news: list[object]) -> int:
@@ -192,13 +185,11 @@ async def test_it_does_not_outlive_the_server(engines: FakeEngines) -> None:
 async def test_a_short_recording_does_not_wait_for_a_long_one(tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(wav(script(120.0)))
     (tmp_path / "short.wav").write_bytes(wav(script(1.0)))
-    engine = FakeTranscriber(delay_s=0.001)
+    engine = FakeTranscriber(delay_s=0.02)
     work = bench(engine)
     async with asyncio.TaskGroup() as group:
         long = group.create_task(gathered(work, Recording(str(tmp_path / "long.wav"))))
-        while len(engine.heard) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(engine.heard) >= 2)
         await gathered(work, Recording(str(tmp_path / "short.wav")))
         assert not long.done()
         assert len(engine.heard) <= 8
-

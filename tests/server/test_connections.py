@@ -5,7 +5,7 @@ import json
 import logging
 import ssl
 import subprocess
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from tests.server.serving import HELLO, Script, app_of, bench
+from tests.server.serving import HELLO, Script, app_of, bench, until, uploads
 from tests.server.test_transcriptions import HEARD, MODEL, PATH, SPEECH, UPLOAD, form, large, part
 from voiceloop.config import Config, override
 from voiceloop.core.audio import Pcm
@@ -39,12 +39,6 @@ async def served(app: ASGIApp, config: Config = FREE) -> AsyncGenerator[tuple[st
             server = group.create_task(running.run(config, app, listener))
             yield listener.getsockname()[:2]
             server.cancel()
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not fact():
-            await asyncio.sleep(0.005)
 
 
 def request(body: bytes, path: str = PATH, kind: str = KIND, **headers: str) -> bytes:
@@ -109,13 +103,16 @@ def no_traceback(caplog: pytest.LogCaptureFixture):
 
 async def test_first_bytes_leave_before_the_work_is_done(tmp_path: Path) -> None:
     work = Held(Sound(b"first"), Sound(b"second"))
-    async with served(app_of(work, tmp_path)) as (host, port), httpx.AsyncClient() as http:
-        async with http.stream("POST", f"http://{host}:{port}/v1/audio/speech", json=HELLO) as got:
-            chunks = got.aiter_raw()
-            assert await anext(chunks) == b"first"
-            assert work.ended == 0
-            work.go.set()
-            assert await anext(chunks) == b"second"
+    async with (
+        served(app_of(work, tmp_path)) as (host, port),
+        httpx.AsyncClient(base_url=f"http://{host}:{port}") as http,
+        http.stream("POST", "/v1/audio/speech", json=HELLO) as got,
+    ):
+        chunks = got.aiter_raw()
+        assert await anext(chunks) == b"first"
+        assert work.ended == 0
+        work.go.set()
+        assert await anext(chunks) == b"second"
 
 
 @pytest.mark.parametrize("sent", [0, 20, 120])
@@ -129,10 +126,10 @@ async def test_a_body_that_stops_half_way(tmp_path: Path, caplog: pytest.LogCapt
         writer.write(data[: head + sent])
         await writer.drain()
         if sent:
-            await until(lambda: list(tmp_path.glob("upload-*")) != [])
+            await until(lambda: uploads(tmp_path) != [])
         writer.close()
         await until(lambda: "hung up" in caplog.text)
-        await until(lambda: list(tmp_path.glob("upload-*")) == [])
+        await until(lambda: uploads(tmp_path) == [])
         assert not work.orders
         assert await reader.read() == b""
 
@@ -146,7 +143,7 @@ async def test_a_body_that_stands_still(tmp_path: Path) -> None:
         assert (status, body["error"]["code"]) == (408, "timeout")
         assert await reader.read() == b""
         writer.close()
-    assert list(tmp_path.glob("upload-*")) == []
+    assert uploads(tmp_path) == []
 
 
 async def test_who_hangs_up_stops_the_speech(tmp_path: Path) -> None:
@@ -167,7 +164,7 @@ async def test_who_hangs_up_stops_the_transcription(tmp_path: Path) -> None:
         writer.write(request(form(MODEL, (part("file"), SPEECH))))
         await until(lambda: engine.heard != [])
         writer.close()
-        await until(lambda: list(tmp_path.glob("upload-*")) == [])
+        await until(lambda: uploads(tmp_path) == [])
 
 
 async def test_who_hangs_up_in_the_queue_is_forgotten(tmp_path: Path) -> None:
@@ -238,12 +235,12 @@ async def test_a_large_upload_is_refused_and_the_answer_arrives(tmp_path: Path, 
         got = await http.post(f"http://{host}:{port}{PATH}", content=content, headers={"content-type": KIND})
         assert (got.status_code, got.json()["error"]["param"]) == (413, "file")
         assert got.headers["connection"] == "close"
-    assert list(tmp_path.glob("upload-*")) == []
+    assert uploads(tmp_path) == []
 
 
 async def test_an_upload_without_end_is_cut_off(tmp_path: Path) -> None:
     async with served(app_of(Script(*HEARD), tmp_path)) as (host, port):
-        reader, writer = await asyncio.open_connection(host, port)
+        _, writer = await asyncio.open_connection(host, port)
         writer.write(request(b"", Content_Length="", Transfer_Encoding="chunked"))
         head = form((part("file"), b""))[: -len(b"\r\n--x--\r\n")]
         writer.write(b"%x\r\n%b\r\n" % (len(head), head))
@@ -257,7 +254,7 @@ async def test_an_upload_without_end_is_cut_off(tmp_path: Path) -> None:
         except ConnectionError:
             pass
         assert MAX_FILE < sent < 4 * MAX_FILE
-    assert list(tmp_path.glob("upload-*")) == []
+    assert uploads(tmp_path) == []
 
 
 async def test_who_asks_before_sending_is_told_at_once(tmp_path: Path) -> None:
@@ -306,7 +303,8 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
         running.check(override(FREE, {"serve.tls_cert": path, "serve.tls_key": path}), keys)
 
 
-async def test_tls(tmp_path: Path) -> None:
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
@@ -314,6 +312,11 @@ async def test_tls(tmp_path: Path) -> None:
         subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("there is no openssl to make a certificate with")
+    return cert, key
+
+
+async def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
     config = override(FREE, {"serve.tls_cert": str(cert), "serve.tls_key": str(key)})
     running.check(config, KeyFile(tmp_path / "keys"))
     trust = ssl.create_default_context(cafile=cert)

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.server.serving import Script, app_of, bench, client, error_of
+from tests.server.serving import Script, app_of, bench, client, error_of, uploads
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.errors import ProviderError
 from voiceloop.ports import Transcript
@@ -41,7 +41,7 @@ def wav(pcm: Pcm, rate: int = RATE) -> bytes:
 async def transcribe(work, folder: Path, *, file: bytes = b"sound", path: str = PATH, **fields) -> httpx.Response:
     async with client(app_of(work, folder)) as http:
         answer = await http.post(path, data={"model": "whisper-1", **fields}, files={"file": ("x.wav", file)})
-    assert list(folder.glob("upload-*")) == []
+    assert uploads(folder) == []
     return answer
 
 
@@ -73,10 +73,14 @@ async def test_everything_reaches_the_engine(tmp_path: Path) -> None:
     )
 
 
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 async def test_the_file_is_there_while_it_is_worked_on(tmp_path: Path) -> None:
     class Reader(Script):
         async def run(self, order):
-            self.read = Path(order.path).read_bytes()
+            self.read = content(order.path)
             yield Heard(0.0, None)
 
     work = Reader()
@@ -118,7 +122,9 @@ async def test_events(tmp_path: Path) -> None:
 
 async def test_an_error_among_events_is_an_event(tmp_path: Path) -> None:
     work = Script(HEARD[0], Refusal(503, "Gone.", code="worker_unavailable"))
-    events = [json.loads(line[6:]) for line in (await transcribe(work, tmp_path, stream="true")).text.split("\n\n") if line]
+    events = [
+        json.loads(line[6:]) for line in (await transcribe(work, tmp_path, stream="true")).text.split("\n\n") if line
+    ]
     assert [event["type"] for event in events] == ["transcript.text.delta", "error"]
 
 
@@ -156,7 +162,7 @@ MODEL = (part("model"), b"whisper-1")
 async def post(folder: Path, content: bytes | AsyncIterator[bytes], kind: str = "multipart/form-data; boundary=x"):
     async with client(app_of(Script(*HEARD), folder)) as http:
         answer = await http.post(PATH, content=content, headers={"content-type": kind})
-    assert list(folder.glob("upload-*")) == []
+    assert uploads(folder) == []
     return answer
 
 

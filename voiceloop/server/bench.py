@@ -7,10 +7,11 @@ its place in one line, so that a short request never waits for the end of a long
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
 from voiceloop import build, jobs
 from voiceloop.core.audio import RATE, Pcm, silence
@@ -166,7 +167,7 @@ class _InLine:
         if isinstance(engine, Translator):
             self.translate = self._in_line(engine.translate)
 
-    def _in_line(self, call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    def _in_line(self, call: Callable[P, CoroutineType[Any, Any, T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
         async def waits(*args: P.args, **kwargs: P.kwargs) -> T:
             async with self._places:
                 return await call(*args, **kwargs)
