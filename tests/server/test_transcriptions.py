@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.server.serving import Script, app_of, bench, client, error_of, uploads
+from voiceloop import build
 from voiceloop.core.audio import RATE, Pcm
 from voiceloop.errors import ProviderError
 from voiceloop.ports import Transcript
@@ -280,6 +281,14 @@ async def test_a_recording_without_speech(tmp_path: Path) -> None:
     engine = FakeTranscriber(delay_s=0)
     answer = await transcribe(bench(engine), tmp_path, file=wav(np.zeros(5 * RATE, np.int16)))
     assert (answer.json()["text"], answer.json()["usage"]["seconds"], engine.heard) == ("", 5, [])
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "aac", "flac", "wav"])
+async def test_what_the_server_speaks_it_hears(tmp_path: Path, form: str) -> None:
+    encoder = build.encoder(form, RATE)
+    file = encoder.feed(script(-0.5, 2.0, -0.5)) + encoder.finish()  # streamed: it does not know its length
+    answer = await transcribe(bench(FakeTranscriber(["Hello."], delay_s=0)), tmp_path, file=file)
+    assert answer.json() == {"text": "Hello.", "usage": {"type": "duration", "seconds": pytest.approx(3, abs=1)}}
 
 
 async def test_a_recording_that_is_too_long_by_its_head(tmp_path: Path) -> None:
