@@ -35,7 +35,7 @@ ROOMS = {
     "config": {"core", "errors"},
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
-    "makers": {"adapters", "config", "core", "errors", "ports"},
+    "makers": {"adapters", "config", "core", "errors", "media", "ports"},
     "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",
