@@ -36,7 +36,7 @@ ROOMS = {
     "sections": set[str](),
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
-    "makers": {"adapters", "config", "core", "errors", "ports"},
+    "makers": {"adapters", "config", "core", "errors", "media", "ports"},
     "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",

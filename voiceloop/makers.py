@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
+from voiceloop.media import tempo
 from voiceloop.ports import (
     Aligner,
     EchoCanceller,
@@ -187,14 +188,19 @@ def hibari(tools: Tools) -> Synthesizer:
     """The embedded voice."""
     from voiceloop.adapters.tts.hibari import Hibari
 
-    return Hibari(tools.runner)
+    tts = tools.config.tts
+    # As the fallback of a service, it has not the service's voices.
+    voice = tts.voice if tts.engine in ("hibari", "auto") else ""
+    return Hibari(tools.runner, voice=voice, speed=tts.speed, stretch=tempo)
 
 
 def espeak(tools: Tools) -> Synthesizer:
     """espeak-ng as a program."""
     from voiceloop.adapters.tts.espeak import Espeak
 
-    return Espeak(tools.config.tts.voice or "en")
+    tts = tools.config.tts
+    voice = tts.voice if tts.engine in ("espeak", "auto") else ""
+    return Espeak(voice or "en", speed=tts.speed, stretch=tempo)
 
 
 def openai_tts(tools: Tools) -> Synthesizer:
