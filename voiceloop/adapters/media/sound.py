@@ -14,7 +14,6 @@ from av.error import FFmpegError
 from voiceloop.core.audio import Pcm, silence
 from voiceloop.errors import MediaError
 
-
 RATES_HZ = (1_000, 768_000)
 """What is slower or faster is no sound but a broken header, and would make a few samples into gigabytes."""
 
