@@ -1,4 +1,4 @@
-"""The command line: `voiceloop run | devices | doctor | calibrate | say | transcribe | replay | why`."""
+"""The command line: `voiceloop run | serve | keys | devices | doctor | calibrate | say | transcribe | replay | why`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ def transcribe(args: argparse.Namespace) -> int:
     from voiceloop.commands import speech
 
     return speech.transcribe(args)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """The speech API for other programs: POST /v1/audio/speech and /v1/audio/transcriptions."""
+    from voiceloop.commands import serve
+
+    return serve.serve(args)
+
+
+def keys(args: argparse.Namespace) -> int:
+    """Keys that open the server: add NAME shows a new one, once; list; remove NAME."""
+    from voiceloop.commands import serve
+
+    return serve.keys(args)
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -139,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--input", nargs=1, default=[], metavar="NAME", help="microphone (name or number)")
         sub.add_argument("--output", metavar="NAME", help="loudspeaker (name or number)")
     _speech(add("say", say), add("transcribe", transcribe))
+    _serving(add("serve", serve), add("keys", keys, plain))
     again = add("replay", replay, plain)
     again.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
     again.add_argument(
@@ -200,6 +215,16 @@ def _speech(speak: argparse.ArgumentParser, listen: argparse.ArgumentParser) -> 
     key(listen, "--language", "stt.language", "CODE", "as en; a service finds out by itself")
     key(listen, "--prompt", "stt.prompt", "TEXT", "words that help recognition, for services")
     key(listen, "--model", "stt.model", "NAME", "the model of a service")
+
+
+def _serving(server: argparse.ArgumentParser, keys: argparse.ArgumentParser) -> None:
+    """The arguments of serve and keys."""
+    server.add_argument("--host", metavar="HOST", help="where to listen: this machine only (127.0.0.1) without a key")
+    server.add_argument("--port", type=int, metavar="N", help="8000; 0: any that is free")
+    server.add_argument("--only", choices=["speech-api"], help="what to serve; so far there is nothing else")
+    keys.add_argument("action", choices=["add", "list", "remove"])
+    keys.add_argument("name", nargs="?", metavar="NAME", help="whose key it is")
+    keys.add_argument("--config", metavar="FILE", help="a TOML file; serve.keys names the file of hashes")
 
 
 def _count(text: str) -> int:
