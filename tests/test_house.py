@@ -18,7 +18,7 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal", "doctor"}
+EDGES = {"adapters", "server", "wire", "config", "keypaths", "cli", "commands", "screen", "journal", "doctor"}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -32,9 +32,11 @@ ROOMS = {
     "session": {"session", "core", "ports", "errors"},
     "adapters": {"core", "ports", "errors"},
     "registry": {"core", "ports", "errors"},
-    "config": {"core", "errors"},
+    "keypaths": {"errors"},
+    "config": {"core", "errors", "keypaths"},
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
+    "lineup": {"adapters", "config", "core", "errors", "makers", "ports", "registry"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
     "build": {
         "adapters",
@@ -44,6 +46,7 @@ ROOMS = {
         "errors",
         "journal",
         "lexicons",
+        "lineup",
         "makers",
         "ports",
         "registry",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -26,29 +26,35 @@ _OPENAI = "https://api.openai.com/v1"
 
 @dataclass(slots=True)
 class Tools:
-    """What a maker of engines may use. service: the one client of the remote service, made when first asked for."""
+    """What a maker of engines may use. at: the service it is for, "" is [service]. clients: those made so far."""
 
     config: Config
     runner: Runner
     closing: AsyncExitStack
-    client: Service | None = None
+    at: str = ""
+    clients: dict[str, Service] = field(default_factory=lambda: dict[str, "Service"]())
 
     def service(self) -> Service:
-        """Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
-        if self.client is None:
-            self.client = service(self.config)
-            self.closing.push_async_callback(self.client.aclose)
-        return self.client
+        """The one client of the service, made when first asked for.
+
+        Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
+        if self.at not in self.clients:
+            self.clients[self.at] = client = service(self.config, self.at)
+            self.closing.push_async_callback(client.aclose)
+        return self.clients[self.at]
 
 
-def service(config: Config) -> Service:
-    """The client of the configured service; closed by who asks for it. Raises ConfigError, as `Tools.service`."""
+def service(config: Config, name: str = "") -> Service:
+    """The client of a configured service, "" is [service]; closed by who asks for it. Raises ConfigError, as
+    `Tools.service`."""
     from voiceloop.adapters.http import Service
 
-    settings = config.service
+    settings = config.services[name] if name else config.service
     key = os.environ.get(settings.api_key_env) or None
     if config.offline:
         raise ConfigError("offline is set, but an engine or handler is configured that needs a service.")
+    if name and not settings.base_url:
+        raise ConfigError(f"services.{name}.base_url: say where that service is, as https://host/v1.")
     if not settings.base_url and not key:
         raise ConfigError(
             f"no service is configured: set service.base_url or OPENAI_BASE_URL, or {settings.api_key_env}."
@@ -97,10 +103,13 @@ def other_sound(config: Config, folder: Path) -> tuple[OtherSound | None, tuple[
     return others.PulseOthers(config.audio.duck_others, folder), ()
 
 
-async def knock(config: Config) -> tuple[list[float], int, list[str]]:
-    """Two requests for the models of the configured service: their round trips in seconds (the first one opens the
-    connection), the status, and the models it names. Raises ConfigError, ProviderError."""
-    client = service(config)
+async def knock(config: Config, name: str = "") -> tuple[list[float], int, list[str]]:
+    """Two requests for the models of a configured service, "" is [service].
+
+    Their round trips in seconds (the first one opens the connection), the status, and the models it names. Raises
+    ConfigError, ProviderError.
+    """
+    client = service(config, name)
     trips: list[float] = []
     status, body = 0, b""
     try:

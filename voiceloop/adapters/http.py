@@ -197,9 +197,9 @@ class Client:
         """A ProviderError whose sentence begins with the service and its host."""
         return ProviderError(f"{self.who} {what}", stage=self.stage, retryable=retryable)
 
-    def refused(self, what: str) -> ProviderRefused:
+    def refused(self, what: str, *, status: int | None = None) -> ProviderRefused:
         """The same for a service that said no."""
-        return ProviderRefused(f"{self.who} {what}", stage=self.stage)
+        return ProviderRefused(f"{self.who} {what}", stage=self.stage, status=status)
 
     @asynccontextmanager
     async def open(
@@ -311,7 +311,7 @@ class Client:
             location=response.headers.get("location", ""),
         )
         retryable = status in RETRY_STATUS or status >= 500
-        return ProviderRefused(f"{self.who} {what}", stage=self.stage, retryable=retryable)
+        return ProviderRefused(f"{self.who} {what}", stage=self.stage, retryable=retryable, status=status)
 
     def said(self, body: bytes, private: Sequence[str]) -> str:
         """What the service itself says is wrong, as one line; empty if it says nothing that can be repeated."""
