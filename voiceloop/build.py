@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,12 @@ from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.lineup import choose as choose
 from voiceloop.lineup import is_remote as is_remote
 from voiceloop.makers import Tools, echo_canceller, other_sound
-from voiceloop.ports import AudioPort, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.media import Reel as Reel
+from voiceloop.media import encoder as encoder
+from voiceloop.media import recording as recording
+from voiceloop.media import resampler as resampler
+from voiceloop.media import sound_file as sound_file
+from voiceloop.ports import AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import find
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -98,8 +103,8 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
     """The configured engines; closed afterwards. Raises ConfigError."""
     async with _tools(config) as tools:
         hearing, speaking, answering = (
-            lineup.transcriber(tools, resampler),
-            lineup.synthesizer(tools, resampler),
+            lineup.transcriber(tools),
+            lineup.synthesizer(tools),
             _handler(tools, handler),
         )
         name = config.handler.name if handler is None else type(handler).__name__
@@ -111,7 +116,7 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
 async def transcriber(config: Config) -> AsyncGenerator[Transcriber, None]:
     """The configured transcriber alone, warmed up."""
     async with _tools(config) as tools:
-        engine = lineup.transcriber(tools, resampler)
+        engine = lineup.transcriber(tools)
         await engine.warm_up()
         yield engine
 
@@ -128,7 +133,7 @@ async def embedded_transcriber(config: Config) -> AsyncGenerator[tuple[Transcrib
         found: tuple[Transcriber | None, str] = None, ""
         with suppress(ConfigError):
             tools = await closing.enter_async_context(_tools(local))
-            found = lineup.transcriber(tools, resampler), choose(local, "stt")
+            found = lineup.transcriber(tools), choose(local, "stt")
         yield found
 
 
@@ -136,7 +141,7 @@ async def embedded_transcriber(config: Config) -> AsyncGenerator[tuple[Transcrib
 async def synthesizer(config: Config) -> AsyncGenerator[Synthesizer, None]:
     """The configured synthesizer alone, warmed up."""
     async with _tools(config) as tools:
-        engine = lineup.synthesizer(tools, resampler)
+        engine = lineup.synthesizer(tools)
         await engine.warm_up()
         yield engine
 
@@ -278,27 +283,6 @@ def demo_recordings() -> list[Path]:
     """The recordings of real people that are shipped, in the order in which they are played."""
     here = Path(__file__).parent / "data"
     return [here / name for name in ("ps_goforward.flac", "sb_spk2_snt4.flac", "sb_spk1_snt5.flac")]
-
-
-def recording(path: str | os.PathLike[str]) -> Iterator[Pcm]:
-    """A sound file as pieces of mono 16 kHz. Raises MediaError."""
-    from voiceloop.adapters.audio.files import Recording
-
-    return Recording(Path(path), resampler).samples()
-
-
-def wav(path: str | os.PathLike[str], rate: int) -> AbstractContextManager[Callable[[Pcm], None]]:
-    """A WAV to write chunks to. Raises MediaError."""
-    from voiceloop.adapters.audio.files import wav_writer
-
-    return wav_writer(Path(path), rate)
-
-
-def resampler(source_hz: int, target_hz: int) -> Resampler:
-    """A streaming resampler."""
-    from voiceloop.adapters.resample.stream import StreamResampler
-
-    return StreamResampler(source_hz, target_hz)
 
 
 def is_sound_file(name: str) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ from voiceloop.adapters.chain.speaking import SpeakingChain
 from voiceloop.config import Config, override
 from voiceloop.errors import ConfigError
 from voiceloop.makers import Tools
-from voiceloop.ports import Resampler, Synthesizer, Transcriber
+from voiceloop.media import resampler
+from voiceloop.ports import Synthesizer, Transcriber
 from voiceloop.registry import Port, find, known
 
 Speech = Literal["stt", "tts"]
@@ -78,29 +78,29 @@ def services(config: Config) -> list[str]:
     return list(found)
 
 
-def transcriber(tools: Tools, resampler: Callable[[int, int], Resampler]) -> Transcriber:
+def transcriber(tools: Tools) -> Transcriber:
     """The configured one, with those that stand in for it. Raises ConfigError."""
     stt = tools.config.stt
     made: list[Link[Transcriber]] = [
-        Link(name, engine, local=not is_remote("stt", name)) for name, engine in _made(tools, "stt", resampler)
+        Link(name, engine, local=not is_remote("stt", name)) for name, engine in _made(tools, "stt")
     ]
     if len(made) == 1:
         return made[0].engine
     return HearingChain(made, late_s=min(stt.late_s, stt.timeout_s / len(made)), hedge=stt.hedge)
 
 
-def synthesizer(tools: Tools, resampler: Callable[[int, int], Resampler]) -> Synthesizer:
+def synthesizer(tools: Tools) -> Synthesizer:
     """The configured one, with those that stand in for it. Raises ConfigError."""
     tts = tools.config.tts
     made: list[Link[Synthesizer]] = [
-        Link(name, engine, local=not is_remote("tts", name)) for name, engine in _made(tools, "tts", resampler)
+        Link(name, engine, local=not is_remote("tts", name)) for name, engine in _made(tools, "tts")
     ]
     if len(made) == 1:
         return made[0].engine
     return SpeakingChain(made, resampler, late_s=min(tts.late_s, tts.timeout_s / len(made)), hedge=tts.hedge)
 
 
-def _made(tools: Tools, port: Speech, resampler: Callable[[int, int], Resampler]) -> list[tuple[str, Any]]:
+def _made(tools: Tools, port: Speech) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for number, name in enumerate(links(tools.config, port)):
         kind, _, service = name.partition("@")
