@@ -99,7 +99,7 @@ class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
     response_format: Literal["", "json", "text", "srt", "verbose_json", "vtt"] = ""
     temperature: Share = 0.0
     stream: bool = False
-    upload: Literal["wav", "flac"] = "wav"
+    upload: Literal["auto", "wav", "flac"] = "auto"
     timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
     fallback: Names = field(default_factory=lambda: ["embedded"])
     late_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 5.0

@@ -158,10 +158,19 @@ def sherpa(tools: Tools) -> Transcriber:
 
 def openai_stt(tools: Tools) -> Transcriber:
     """`/v1/audio/transcriptions` of the service."""
-    from voiceloop.adapters.stt.openai import OpenAiTranscriber
+    from voiceloop.adapters.stt.openai import OpenAiTranscriber, Wishes
 
     stt = tools.config.stt
-    return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
+    wishes = Wishes(
+        language=stt.language or None,
+        prompt=stt.prompt or None,
+        response_format=stt.response_format,
+        temperature=stt.temperature,
+        stream=stt.stream,
+        upload=stt.upload,
+        options=stt.options,
+    )
+    return OpenAiTranscriber(tools.service(), stt.model, wishes, runner=tools.runner)
 
 
 def smart_turn(tools: Tools) -> EndOfTurn:

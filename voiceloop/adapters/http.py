@@ -64,7 +64,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class _Form:
     json: object = None
-    data: Mapping[str, str] | None = None
+    data: Mapping[str, str | list[str]] | None = None
     files: Mapping[str, tuple[str, bytes, str]] | None = None
 
 
@@ -97,6 +97,7 @@ class Service:
             raise ConfigError("The API key holds characters that no key has: copy it again, on one line.")
         self.limits = Limits(connect_s, first_byte_s, chunk_s, total_s, total_bytes, retries, backoff_s, longest_wait_s)
         self.host = url.netloc.rpartition("@")[2]
+        self.nearby = words.is_loopback(url.hostname or "")
         self.key = key
         self.errand_headers = errand_headers
         self._path = url.path
@@ -207,7 +208,7 @@ class Client:
         path: str,
         *,
         json: object = None,
-        data: Mapping[str, str] | None = None,
+        data: Mapping[str, str | list[str]] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         private: Sequence[str] = (),
     ) -> AsyncGenerator[Answer]:
