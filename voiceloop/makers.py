@@ -5,6 +5,7 @@ Adapters are imported when their maker is called, so that nothing is loaded that
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from contextlib import AsyncExitStack, suppress
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
+from voiceloop.media import resampler
 from voiceloop.ports import EchoCanceller, EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
+    from voiceloop.adapters.tts.body import Decoder
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -197,12 +200,32 @@ def espeak(tools: Tools) -> Synthesizer:
 
 def openai_tts(tools: Tools) -> Synthesizer:
     """`/v1/audio/speech` of the service."""
+    from voiceloop.adapters.tts.body import Means
     from voiceloop.adapters.tts.openai import OpenAiSynthesizer
 
     tts = tools.config.tts
+    if tts.response_format not in ("pcm", "wav"):
+        _decoder(24_000)  # says what is not installed
     return OpenAiSynthesizer(
-        tools.service(), tts.model, tts.voice or "alloy", speed=tts.speed, instructions=tts.instructions or None
+        tools.service(),
+        tts.model,
+        tts.voice or "alloy",
+        tts.speed,
+        tts.instructions or None,
+        response_format=tts.response_format,
+        stream_format=tts.stream_format,
+        options=tts.options,
+        means=Means(resampler, _decoder),
     )
+
+
+def _decoder(rate: int) -> Decoder:
+    """Raises ConfigError without PyAV."""
+    # This module says what to install, the other one only that there is no av.
+    importlib.import_module("voiceloop.adapters.media.sound")
+    from voiceloop.adapters.media.decode import Decoder
+
+    return Decoder(rate)
 
 
 def offline_handler(tools: Tools) -> Handler:

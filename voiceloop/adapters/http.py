@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from voiceloop.adapters import http_errors as words
 from voiceloop.adapters.http_lanes import Lane, Lanes
+from voiceloop.adapters.http_limits import Limits
 from voiceloop.errors import ConfigError, ProviderError, ProviderRefused, ProviderTimeout, Stage
 from voiceloop.ports import ERRAND
 
@@ -39,26 +40,6 @@ ERROR_BYTES = 65_536
 """Read at most this much of an answer that is only looked at to explain an error."""
 
 _WHO = {"stt": "The transcription service", "handler": "The language model service", "tts": "The speech service"}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how much. Seconds; sizes in bytes.
-
-    connect_s: name look-up, TCP and TLS. first_byte_s: to send the request, then again to the answer, then again to
-    its first byte. chunk_s: between pieces of the body. total_s: sum of all waits for one body; the consumer's own
-    time does not count. backoff_s: before the second attempt, doubled for each more. longest_wait_s: a service that
-    asks for a longer pause is not asked again.
-    """
-
-    connect_s: float
-    first_byte_s: float
-    chunk_s: float
-    total_s: float
-    total_bytes: int
-    retries: int
-    backoff_s: float
-    longest_wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +308,10 @@ class _Broken(ProviderError):
 
 
 class Answer:
-    """An answer whose headers have come. Read it once, by `chunks` or by `read`. whole: it was, to its end."""
+    """An answer whose headers have come. Read it once, by `chunks` or by `read`. whole: it was, to its end.
+
+    content_type, rate: what its header says; None if that says nothing about a rate, Hz.
+    """
 
     def __init__(self, client: Client, response: httpx.Response, limits: Limits, private: Sequence[str]) -> None:
         self._client = client
@@ -335,7 +319,9 @@ class Answer:
         self._limits = limits
         self._private = private
         self.whole = False
-        self.content_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind, _, more = response.headers.get("content-type", "").lower().partition(";")
+        self.content_type: str = kind.strip()
+        self.rate = words.rate(more)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they come, none empty. Raises ProviderError if it stops, breaks off or never ends."""
@@ -386,6 +372,10 @@ class Answer:
                 if limit is not None and len(body) >= limit:
                     break
         return bytes(body)
+
+    def broken(self, what: str) -> ProviderError:
+        """The error for an answer that ended too early."""
+        return self._client.error(what, retryable=True)
 
     def unexpected(self, body: bytes, wanted: str) -> ProviderRefused:
         """The error for a success that is none: a web page or an error object with status 200."""
