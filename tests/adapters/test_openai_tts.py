@@ -334,7 +334,7 @@ async def test_pcm_at_the_rate_that_its_label_tells() -> None:
         (answer(encoded("opus")[:-300], "audio/ogg"), {"response_format": "opus"}, "broke off its speech after"),
         (answer(RAW, "audio/mpeg"), {"response_format": "mp3"}, "sent something else than mp3"),
         (answer(b"fLaC" + RAW, "audio/flac"), {}, "broke off its speech"),
-        (answer(b"OggS" + RAW, "audio/ogg"), {}, "cannot be decoded"),
+        (answer(wav(RAW, bits=12), "audio/wav"), {}, "cannot be decoded"),
         (answer(b"ID3", "audio/mpeg"), {"response_format": "mp3"}, "broke off|no speech"),
         (answer(RAW, "audio/l16;rate=1000"), {}, "pcm at 1000 Hz"),
         (answer(RAW, "audio/l16;rate=16000"), {"means": Means()}, "pcm at 16000 Hz"),
