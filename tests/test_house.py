@@ -65,6 +65,7 @@ ROOMS = {
         "config",
         "core",
         "errors",
+        "lineup",
         "makers",
         "ports",
         "process",

@@ -278,7 +278,7 @@ async def in_time(late_s: float | None, name: str, stage: Stage) -> AsyncGenerat
     except TimeoutError as late:
         if not scope.expired():
             raise  # an engine's own, which is a bug of its adapter
-        what = f"{name} gave nothing within {late_s:.3g} s"
+        what = f"{name} gave nothing within {late_s:.2g} s"
         raise ProviderTimeout(f"{what}: it is overloaded or gone.", stage=stage, retryable=True) from late
 
 
