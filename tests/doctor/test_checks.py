@@ -280,7 +280,7 @@ async def test_the_service(config: Config, answer: object, verdict: str, text: s
 
 async def test_each_service_is_named() -> None:
     far = {"base_url": "http://far/v1", "api_key_env": "FAR_KEY"}
-    config = override(CHAT, {"services": {"far": far, "home": {"base_url": "http://home/v1"}}})
+    config = override(CHAT, {"services": {"far": far, "home": {"base_url": "http://near/v1"}}})
     config = override(config, {"stt.engine": "openai@home", "stt.fallback": ["openai@far", "embedded"]})
     asked: list[str] = []
 
