@@ -4,12 +4,12 @@ in for them: what is said is said whole, and nobody waits for ever."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from itertools import groupby
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from voiceloop.adapters.chain.hearing import HearingChain
@@ -48,7 +48,7 @@ class Speller:
     rate = 24_000
     voices = ()
 
-    def __init__(self, number: int, acts: Sequence[str] = (), at: int = 20) -> None:
+    def __init__(self, number: int, acts: Sequence[str] = (), at: int = 10) -> None:
         self.number, self.acts, self.at = number, list(acts), at
         self.open = self.calls = 0
 
@@ -82,22 +82,19 @@ class Speller:
 
 
 def heard(pcm: Pcm) -> list[tuple[int, str]]:
-    """What was played: voice and words, in order. Faded letters do not count."""
-    found: list[tuple[int, str]] = []
-    for value, row in groupby(pcm.tolist()):
-        n = round(len(list(row)) / LETTER)
-        if value > 0 and n:
-            found.append((value % 20, chr(value // 20) * n))
-    return [(voice, "".join(text for _, text in rows)) for voice, rows in groupby(found, key=lambda each: each[0])]
+    """What was played: voice and letters, without spaces, in order. Faded letters do not count."""
+    cuts = [0, *(np.flatnonzero(np.diff(pcm)) + 1).tolist(), pcm.size]
+    rows = [(int(pcm[start]), round((end - start) / LETTER)) for start, end in pairwise(cuts) if end > start]
+    found = [(value % 20, chr(value // 20) * n) for value, n in rows if value > 0 and n]
+    pieces = [(voice, "".join(text for _, text in rows)) for voice, rows in groupby(found, key=lambda each: each[0])]
+    return [(voice, text.replace(" ", "")) for voice, text in pieces]
 
 
-def whole(pieces: Sequence[tuple[int, str]], text: str) -> bool:
-    """Whether the pieces one after the other are the text, each beginning anew at most some words before the last
-    one's end."""
-    at = 0
+def whole(pieces: Sequence[tuple[int, str]]) -> bool:
+    """Whether the pieces one after the other are the answer, each beginning anew at most where the last one ended."""
+    text, at = ANSWER.replace(" ", ""), 0
     for _, piece in pieces:
-        piece = piece.strip()
-        starts = [n for n in range(at + 2) if text[n:].startswith(piece)]
+        starts = [n for n in range(at + 1) if text[n:].startswith(piece)]
         if not starts:
             return False
         at = starts[-1] + len(piece)
@@ -110,7 +107,7 @@ async def talk(
     *,
     mic: Sequence[float] = (-0.5, 1.0, -25.0),
     **options: bool,
-) -> tuple[FakePort, Recorder, list[list[tuple[int, str]]]]:
+) -> tuple[Recorder, list[list[tuple[int, str]]]]:
     """A conversation; what was heard of each reply."""
     port, recorder = FakePort(script(*mic)), Recorder()
     speaking = SpeakingChain(
@@ -126,18 +123,18 @@ async def talk(
     assert [voice.open for voice in voices] == [0] * len(voices)
     replies, sound = list[list[tuple[int, str]]](), np.concatenate([silence(0), *port.out])
     loud = np.flatnonzero(sound)
-    cuts = [0, *(int(loud[n + 1]) for n in np.flatnonzero(np.diff(loud) > 5 * 24_000)), sound.size]
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    cuts = [0, *(int(loud[n + 1]) for n in np.flatnonzero(np.diff(loud) > 12 * 24_000)), sound.size]
+    for start, end in pairwise(cuts):
         replies.append(heard(sound[start:end]))
-    return port, recorder, replies
+    return recorder, replies
 
 
 @pytest.mark.parametrize("act", ["die", "hang", "stall", "refuse", "lie"])
 @pytest.mark.parametrize("clause", [0, 1, 2])
 async def test_a_reply_is_said_whole_when_its_voice_fails(act: str, clause: int) -> None:
     one, two = Speller(1, ["well"] * clause + [act]), Speller(2)
-    _, recorder, (reply,) = await talk([one, two])
-    assert whole(reply, ANSWER)
+    recorder, (reply,) = await talk([one, two])
+    assert whole(reply)
     assert [voice for voice, _ in reply] == ([1, 2] if clause or act in ("die", "hang") else [2])
     assert one.calls == clause + 1, "the rest is for the other voice"
     assert [e.ending for e in recorder.of(ev.ReplyEnded)] == ["completed"]
@@ -147,9 +144,9 @@ async def test_a_reply_is_said_whole_when_its_voice_fails(act: str, clause: int)
 
 async def test_the_next_reply_is_for_the_first_voice_again() -> None:
     one = Speller(1, ["die"])
-    _, recorder, replies = await talk([one, Speller(2)], mic=(-0.5, 1.0, -25.0, 1.0, -25.0))
+    recorder, replies = await talk([one, Speller(2)], mic=(-0.5, 1.0, -25.0, 1.0, -25.0))
     assert [[voice for voice, _ in reply] for reply in replies] == [[1, 2], [1]]
-    assert all(whole(reply, ANSWER) for reply in replies)
+    assert all(whole(reply) for reply in replies)
     assert [notice.text for notice in recorder.of(ev.Notice)] == [
         "It broke off. Meanwhile voice 2 is used.",
         "voice 1 is back.",
@@ -157,14 +154,14 @@ async def test_the_next_reply_is_for_the_first_voice_again() -> None:
 
 
 async def test_a_slow_voice_is_raced() -> None:
-    _, recorder, (reply,) = await talk([Speller(1, ["slow", "slow"]), Speller(2)], hedge=True)
-    assert reply == [(2, ANSWER.replace(". ", "."))] or whole(reply, ANSWER)
+    recorder, (reply,) = await talk([Speller(1, ["slow", "slow"]), Speller(2)], hedge=True)
+    assert whole(reply)
     assert {voice for voice, _ in reply} == {2}
     assert recorder.of(ev.Notice) == []
 
 
 async def test_all_voices_fail_and_that_is_said_once() -> None:
-    _, recorder, _ = await talk([Speller(1, ["die"] * 9), Speller(2, ["die"] * 9)])
+    recorder, _ = await talk([Speller(1, ["die"] * 9), Speller(2, ["die"] * 9)])
     assert [e.ending for e in recorder.of(ev.ReplyEnded)] == ["failed"]
     assert len(recorder.of(ev.Notice)) <= 3
 
@@ -173,27 +170,34 @@ async def test_all_voices_fail_and_that_is_said_once() -> None:
     "first", [FakeTranscriber([ProviderError("Gone.", stage="stt", retryable=True)] * 9), FakeTranscriber(delay_s=1e9)]
 )
 async def test_a_question_is_understood_by_the_other_ears(first: FakeTranscriber) -> None:
-    _, recorder, (reply,) = await talk([Speller(1)], [first, FakeTranscriber()])
+    recorder, (reply,) = await talk([Speller(1)], [first, FakeTranscriber()])
     assert [e.text for e in recorder.of(ev.Heard)] == ["words"]
-    assert whole(reply, ANSWER)
+    assert whole(reply)
     assert len(recorder.of(ev.Notice)) == 1
 
 
 ACTS = st.lists(st.sampled_from(["well", "well", "slow", "stall", "refuse", "lie", "die", "hang"]), max_size=8)
 
 
-@settings(max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=20,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(acts=ACTS, more=ACTS, at=st.integers(1, 60), hedge=st.booleans())
 def test_whatever_two_services_do_a_third_voice_says_it_whole(
     acts: list[str], more: list[str], at: int, hedge: bool
 ) -> None:
     voices = [Speller(1, acts, at), Speller(2, more, at), Speller(3)]
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        _, recorder, replies = runner.run(talk(voices, hedge=hedge, mic=(-0.5, 1.0, -60.0, 1.0, -60.0)))
-    pieces = [piece for reply in replies for piece in reply]
-    ends = [n for n, (_, text) in enumerate(pieces) if text.endswith("your walk.")]
-    assert [e.ending for e in recorder.of(ev.ReplyEnded)] == ["completed"] * 2
-    assert len(ends) == 2 or (len(pieces) == 1 and pieces[0][1].count("your walk.") == 2)
-    if len(ends) == 2:
-        assert whole(pieces[: ends[0] + 1], ANSWER)
-        assert whole(pieces[ends[0] + 1 :], ANSWER)
+        result = runner.run(summary(talk(voices, hedge=hedge, mic=(-0.5, 1.0, -40.0))))
+    assert result == (["completed"], [True])
+
+
+async def summary(talking: Awaitable[tuple[Recorder, list[list[tuple[int, str]]]]]) -> tuple[list[str], list[bool]]:
+    """How the replies ended, and which were whole; little, because the runner spells its result out."""
+    recorder, replies = await talking
+    return [e.ending for e in recorder.of(ev.ReplyEnded)], [whole(reply) for reply in replies]
