@@ -200,9 +200,9 @@ async def test_who_fails_before_a_sound_is_replaced_for_the_rest_of_the_reply(te
 @in_reply
 async def test_who_breaks_in_the_middle_is_followed_from_a_word_that_was_surely_said(texts: list[str]) -> None:
     text = "I will bring the umbrella because it may rain in the afternoon."
-    one, two = Voice(None, None, broken(), breaks_at=30), Voice()
+    one, two = Voice(*[None] * 9, broken(), breaks_at=30), Voice()
     engine = chain(one, two)
-    for _ in range(2):
+    for _ in range(9):
         await said(engine, text)  # learns how fast it speaks
     found = await said(engine, text)
     (rest,) = two.asked
