@@ -18,7 +18,9 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "sections", "cli", "commands", "screen", "journal", "doctor"}
+EDGES = {
+    *("adapters", "server", "wire", "config", "keypaths", "sections", "cli", "commands", "screen", "journal", "doctor")
+}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -32,10 +34,12 @@ ROOMS = {
     "session": {"session", "core", "ports", "errors"},
     "adapters": {"core", "ports", "errors"},
     "registry": {"core", "ports", "errors"},
-    "config": {"core", "errors", "sections"},
+    "keypaths": {"errors"},
+    "config": {"core", "errors", "keypaths", "sections"},
     "sections": set[str](),
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
+    "lineup": {"adapters", "config", "core", "errors", "makers", "media", "ports", "registry"},
     "makers": {"adapters", "config", "core", "errors", "media", "ports"},
     "media": {"adapters", "core", "errors", "ports"},
     "build": {
@@ -46,6 +50,7 @@ ROOMS = {
         "errors",
         "journal",
         "lexicons",
+        "lineup",
         "makers",
         "media",
         "ports",
@@ -64,6 +69,7 @@ ROOMS = {
         "config",
         "core",
         "errors",
+        "lineup",
         "makers",
         "ports",
         "process",
