@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from voiceloop.core import events as ev
@@ -386,10 +386,15 @@ class Tap(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """For whom a call to an engine is made; remote services get it as headers."""
+    """For whom a call to an engine is made; remote services get it as headers.
+
+    reply: of which it becomes a part. tell: one sentence for the user, of a call that may succeed all the same.
+    """
 
     session: str
     turn: int | None
+    reply: int | None = None
+    tell: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 ERRAND: ContextVar[Errand | None] = ContextVar("voiceloop_errand", default=None)
