@@ -142,10 +142,9 @@ async def knock(config: Config, name: str = "") -> tuple[list[float], int, list[
 def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None = None) -> Peer:
     """One far away. mic_hz, out_hz: its rates. reports: it says what it played. lead_s: how far ahead it is sent."""
     from voiceloop.adapters.audio.peer import LEAD_S, PeerPort
-    from voiceloop.adapters.resample.stream import StreamResampler
 
     return PeerPort(
-        StreamResampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
+        resampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
     )
 
 

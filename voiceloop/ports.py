@@ -84,8 +84,7 @@ class AudioPort(Protocol):
         ...
 
     def frames(self) -> AsyncGenerator[Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice, None]:
-        """Frames until `close`, and between them what becomes of the device, if the port can tell, and of replies while
-        no frame comes.
+        """Frames until `close`; between them what becomes of the device, and of replies while no frame comes.
 
         After `PortLost` no frame comes until `PortBack` (with `late`: only those spoken meanwhile); what was written
         and not heard waits, and `hold` tells what was heard. Raises DeviceError when the device is lost for good.
