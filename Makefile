@@ -49,5 +49,5 @@ bench:
 	@exec $(PY) benchmarks/$(BENCH).py $(ARGS)
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .clients build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find voiceloop tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
