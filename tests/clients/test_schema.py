@@ -127,7 +127,8 @@ def test_the_service_is_strict(strict: str) -> None:
         request.add_header("authorization", "Bearer x")
         with pytest.raises(urllib.error.HTTPError, match="400") as refused:
             urllib.request.urlopen(request)
-        assert complaint in refused.value.read().decode()
+        with refused.value as answer:
+            assert complaint in answer.read().decode()
     with urllib.request.urlopen(strict + "/requests") as answer:
         assert len(json.load(answer)) == len(requests)
 

@@ -48,10 +48,10 @@ class Sink(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-async def through(service: FrameProcessor, *frames: Frame) -> list[Frame]:
-    """What a pipeline of one service makes of frames, and the errors that go up it."""
+async def through(service: FrameProcessor, *frames: Frame, in_hz: int = 16_000) -> list[Frame]:
+    """What a pipeline of one service makes of frames, and the errors that go up it. in_hz: of the microphone."""
     sink = Sink()
-    worker = PipelineWorker(Pipeline([service, sink]), params=PipelineParams())
+    worker = PipelineWorker(Pipeline([service, sink]), params=PipelineParams(audio_in_sample_rate=in_hz))
 
     @worker.event_handler("on_pipeline_error")
     async def failed(_: PipelineWorker, frame: ErrorFrame) -> None:
@@ -83,7 +83,7 @@ async def main() -> None:
     step = rate // 50 * 2
     pieces = [InputAudioRawFrame(pcm[at : at + step], rate, 1) for at in range(0, len(pcm), step)]
     stt = OpenAISTTService()
-    heard = await through(stt, VADUserStartedSpeakingFrame(), *pieces, VADUserStoppedSpeakingFrame())
+    heard = await through(stt, VADUserStartedSpeakingFrame(), *pieces, VADUserStoppedSpeakingFrame(), in_hz=rate)
     found["stt"] = {
         "texts": [frame.text for frame in heard if isinstance(frame, TranscriptionFrame)],
         "errors": [frame.error for frame in heard if isinstance(frame, ErrorFrame)],
