@@ -1,8 +1,9 @@
 """OpenAI's own OpenAPI document, cut to what is about sound and models: python document.py FILE
 
-Added is what OpenAI's servers do but the document leaves out: the content types of speech and of plain transcripts, and
+Added is what OpenAI's servers do but the document leaves out: the content types of speech and plain transcripts, and
 that errors are ErrorResponse. Taken out is one rule: unknown fields are tolerated, because newer clients send more than
-this document knows. Narrowed is `voice`, to names that every server has: what is right then gets as far as the voice.
+this document knows; and one format, of a model that tells speakers apart. Narrowed are `voice`, to names that every
+server has, and `input` and `model`, to what has a letter: what is right then gets as far as the engines.
 """
 
 from __future__ import annotations
@@ -64,12 +65,21 @@ def cut(whole: dict[str, Any]) -> dict[str, Any]:
             for form in body.values():
                 name = form["schema"]["$ref"].rpartition("/")[2]
                 whole["components"]["schemas"][name].pop("additionalProperties", None)
+            if stream := answers["200"]["content"].get("text/event-stream"):
+                # The document describes what the events carry; what a tool sees is the events.
+                carried = {"type": "string", "contentMediaType": "application/json", "contentSchema": stream["schema"]}
+                stream["schema"] = {"type": "object", "properties": {"data": carried}, "required": ["data"]}
             if "multipart/form-data" in body:
                 answers["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     paths["/audio/speech"]["post"]["responses"]["200"]["content"].update(dict.fromkeys(SOUND, binary))
     speech = whole["components"]["schemas"]["CreateSpeechRequest"]["properties"]
     speech["voice"] = {"type": "string", "enum": list(VOICES)}
-    speech["input"]["minLength"] = 1
+    speech["input"] |= {"minLength": 1, "pattern": r"\w"}
+    formats = whole["components"]["schemas"]["AudioResponseFormat"]["enum"]
+    formats.remove("diarized_json")
+    for name in ("Speech", "Transcription", "Translation"):
+        properties = whole["components"]["schemas"][f"Create{name}Request"]["properties"]
+        properties["model"] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\w"}
     found: dict[str, Any] = {}
     needed(whole, paths, found)
     components: dict[str, Any] = {"securitySchemes": whole["components"]["securitySchemes"]}
