@@ -1,9 +1,10 @@
 """OpenAI's own OpenAPI document, cut to what is about sound and models: python document.py FILE
 
 Added is what OpenAI's servers do but the document leaves out: the content types of speech and plain transcripts, and
-that errors are ErrorResponse. Taken out is one rule: unknown fields are tolerated, because newer clients send more than
-this document knows; and one format, of a model that tells speakers apart. Narrowed are `voice`, to names that every
-server has, and `input` and `model`, to what has a letter: what is right then gets as far as the engines.
+that errors are ErrorResponse. Unknown fields are tolerated, because newer clients send more than this document knows,
+and null where a field may be left out, because some write it so. Taken out is a format of a model that tells speakers
+apart. Narrowed are `voice`, to names that every server has, and `input` and `model`, to what has a letter: what is right
+then gets as far as the engines.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def cut(whole: dict[str, Any]) -> dict[str, Any]:
     speech = whole["components"]["schemas"]["CreateSpeechRequest"]["properties"]
     speech["voice"] = {"type": "string", "enum": list(VOICES)}
     speech["input"] |= {"minLength": 1, "pattern": r"\w"}
+    for name in ("instructions", "response_format", "speed", "stream_format"):
+        speech[name] = {"anyOf": [speech[name], {"type": "null"}]}
     formats = whole["components"]["schemas"]["AudioResponseFormat"]["enum"]
     formats.remove("diarized_json")
     for name in ("Speech", "Transcription", "Translation"):
