@@ -3,8 +3,8 @@
 Added is what OpenAI's servers do but the document leaves out: the content types of speech and plain transcripts, and
 that errors are ErrorResponse. Unknown fields are tolerated, because newer clients send more than this document knows,
 and null where a field may be left out, because some write it so. Taken out is a format of a model that tells speakers
-apart. Narrowed are `voice`, to names that every server has, and `input` and `model`, to what has a letter: what is right
-then gets as far as the engines.
+apart. Shapes of transcripts are alternatives that need not exclude each other, as here each is also the shortest one.
+Narrowed is `voice`, to names that every server has: what is right then gets as far as the engines.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def cut(whole: dict[str, Any]) -> dict[str, Any]:
             for form in body.values():
                 name = form["schema"]["$ref"].rpartition("/")[2]
                 whole["components"]["schemas"][name].pop("additionalProperties", None)
+            for shape in answers["200"]["content"].values():
+                if "oneOf" in shape["schema"]:
+                    shape["schema"] = {"anyOf": shape["schema"]["oneOf"]}
             if stream := answers["200"]["content"].get("text/event-stream"):
                 # The document describes what the events carry; what a tool sees is the events.
                 carried = {"type": "string", "contentMediaType": "application/json", "contentSchema": stream["schema"]}
@@ -75,14 +78,14 @@ def cut(whole: dict[str, Any]) -> dict[str, Any]:
     paths["/audio/speech"]["post"]["responses"]["200"]["content"].update(dict.fromkeys(SOUND, binary))
     speech = whole["components"]["schemas"]["CreateSpeechRequest"]["properties"]
     speech["voice"] = {"type": "string", "enum": list(VOICES)}
-    speech["input"] |= {"minLength": 1, "pattern": r"\w"}
+    speech["input"]["minLength"] = 1
     for name in ("instructions", "response_format", "speed", "stream_format"):
         speech[name] = {"anyOf": [speech[name], {"type": "null"}]}
     formats = whole["components"]["schemas"]["AudioResponseFormat"]["enum"]
     formats.remove("diarized_json")
     for name in ("Speech", "Transcription", "Translation"):
         properties = whole["components"]["schemas"][f"Create{name}Request"]["properties"]
-        properties["model"] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\w"}
+        properties["model"] = {"type": "string", "minLength": 1, "maxLength": 200}
     found: dict[str, Any] = {}
     needed(whole, paths, found)
     components: dict[str, Any] = {"securitySchemes": whole["components"]["securitySchemes"]}
