@@ -36,7 +36,7 @@ ROOMS = {
     "sections": set[str](),
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
-    "makers": {"adapters", "config", "core", "errors", "ports"},
+    "makers": {"adapters", "config", "core", "errors", "media", "ports"},
     "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",
@@ -52,7 +52,8 @@ ROOMS = {
         "registry",
         "session",
     },
-    "jobs": {"build", "config", "core", "errors", "ports"},
+    "transcription": {"core", "errors", "media", "ports"},
+    "jobs": {"build", "config", "core", "errors", "ports", "transcription"},
     "screen": {"core", "session"},
     "keys": {"core", "process"},
     "calibration": {"errors"},

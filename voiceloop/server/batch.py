@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -46,13 +46,12 @@ _decoder = msgspec.msgpack.Decoder(FromWorker)
 class Patience:
     """Deadlines, in seconds. start: until the engines are warm. silent: a worker that says nothing is stuck.
 
-    piece: until the next thing a job gives. absent: how long a job waits for a worker that is being started again.
+    absent: how long a job waits for a worker that is being started again.
     backoff: before that, doubled with each start that lives shorter than `settled`, at most `longest`.
     """
 
     start: float = 180.0
     silent: float = 30.0
-    piece: float = 60.0
     absent: float = 15.0
     backoff: float = 0.2
     longest: float = 30.0
@@ -66,10 +65,13 @@ _Answer = News | Refusal | None
 class Batch:
     """A `Work` whose jobs run in the worker process. Made by `batch`."""
 
-    def __init__(self, config: Config, patience: Patience, command: Sequence[str]) -> None:
+    def __init__(
+        self, config: Config, patience: Patience, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
         self._setup = Setup(msgspec.to_builtins(config))
         self._patience = patience
         self._command = command
+        self._env = env
         self._process: Process | None = None
         self._facts: Facts | None = None
         self._ready = asyncio.Event()
@@ -89,7 +91,7 @@ class Batch:
         return self._process.pid if self._process else None
 
     async def run(self, order: Order) -> AsyncGenerator[News, None]:
-        """What comes of an order. Raises Refusal: also when the worker ends meanwhile, or is late."""
+        """What comes of an order. Raises Refusal: also when the worker ends meanwhile."""
         try:
             async with asyncio.timeout(self._patience.absent):
                 await self._ready.wait()
@@ -99,7 +101,7 @@ class Batch:
         answers = self._jobs[job] = asyncio.Queue[_Answer]()
         self._send(Begin(job, order))
         try:
-            while (answer := await self._next(answers)) is not None:
+            while (answer := await answers.get()) is not None:
                 if isinstance(answer, Refusal):
                     raise answer
                 yield answer
@@ -127,14 +129,6 @@ class Batch:
         """Returns when the first worker's engines are warm."""
         await self._ready.wait()
 
-    async def _next(self, answers: asyncio.Queue[_Answer]) -> _Answer:
-        try:
-            async with asyncio.timeout(self._patience.piece):
-                return await answers.get()
-        except TimeoutError:
-            said = f"The work gave nothing for {self._patience.piece:g} s and was given up."
-            return Refusal(504, said, code="timeout")
-
     def _send(self, message: ToWorker) -> None:
         process = self._process
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
@@ -147,7 +141,9 @@ class Batch:
             # Ctrl-C in a terminal reaches a group of processes. The session stays the same: where the system
             # schedules by session, a priority counts only inside of one.
             options["process_group"] = 0
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE, **options)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, env=self._env, **options
+        )
         self._process = process
         try:
             self._send(self._setup)
@@ -206,13 +202,16 @@ class Batch:
 
 @asynccontextmanager
 async def batch(
-    config: Config, patience: Patience | None = None, *, command: Sequence[str] = COMMAND
+    config: Config,
+    patience: Patience = Patience(),
+    *,
+    command: Sequence[str] = COMMAND,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Batch, None]:
-    """A worker process with warm engines. Raises ConfigError if it cannot start."""
-    patience = patience or Patience(piece=config.serve.piece_s)
+    """A worker process with warm engines. env: ours if None. Raises ConfigError if it cannot start."""
     try:
         async with asyncio.TaskGroup() as group:
-            work = Batch(config, patience, command)
+            work = Batch(config, patience, command, env)
             keeper = group.create_task(work.keep())
             try:
                 await work.ready()

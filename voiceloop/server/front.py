@@ -19,12 +19,12 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 class Front:
     """Every answer carries `x-request-id`, the client's or a new one; errors get OpenAI's shape.
 
-    body_s: how long the body of a request may stand still.
+    idle_s: how long a client may send or take nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, body_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, idle_s: float) -> None:
         self._app = app
-        self._body_s = body_s
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Does it."""
@@ -35,7 +35,7 @@ class Front:
         else:
             given = Headers(scope=scope).get("x-request-id", "")
             name = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-            await self._request(Exchange(scope, receive, send, name=name, body_s=self._body_s))
+            await self._request(Exchange(scope, receive, send, name=name, idle_s=self._idle_s))
 
     async def _request(self, exchange: Exchange) -> None:
         exchange.scope[EXCHANGE] = exchange
