@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_each_speech_format(seen: Seen, folder: Path, heard: dict[str, str], for
     assert 0.8 < found.rms / plain.rms < 1.25
     assert 2.0 < found.seconds < 5.0
     assert misheard(FOX, heard[names[form]]) == 0
+
+
+def test_what_loses_nothing_is_the_same(seen: Seen, folder: Path) -> None:
+    """WAV and FLAC hold the samples of pcm."""
+    names = seen["each_speech_format"]
+    pcm = (folder / names["pcm"]).read_bytes()
+    for form in ("wav", "flac"):
+        command = ["ffmpeg", "-v", "error", "-i", folder / names[form], "-f", "s16le", "-"]
+        assert subprocess.run(command, capture_output=True, check=True).stdout == pcm
 
 
 def test_streamed_speech(seen: Seen, folder: Path) -> None:

@@ -14,8 +14,9 @@ schemathesis.openapi.format("binary", st.sampled_from(recordings) | st.binary(ma
 
 
 @schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """`timestamp_granularities` need verbose_json, say the words of the document."""
-    if isinstance(body, dict) and "timestamp_granularities" in body:
+    body = case.body
+    timed = isinstance(body, dict) and "timestamp_granularities" in body
+    if timed and body.get("response_format", "json") in ("json", "text", "srt", "vtt"):
         body["response_format"] = "verbose_json"
-    return body
