@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.program import DATA, ROOT, environment, voiceloop
+from voiceloop.config import SttSection
 
 from .serving import HERE, Server, python, run
 from .sound import decoded
@@ -66,6 +67,10 @@ def client(strict: str, tmp_path: Path) -> Client:
     return client
 
 
+all_parameters = pytest.mark.skipif(
+    "response_format" not in SttSection.__struct_fields__, reason="the client knows no more parameters yet"
+)
+
 SPEAK = '[tts]\nengine = "openai"\n'
 LISTEN = '[stt]\nengine = "openai"\n'
 
@@ -91,6 +96,21 @@ def test_say_with_every_parameter(client: Client, tmp_path: Path) -> None:
     assert decoded(tmp_path / "x.wav").seconds == pytest.approx(1, abs=0.1)
 
 
+@all_parameters
+@pytest.mark.parametrize(
+    ("form", "stream"),
+    [*((form, "audio") for form in ("mp3", "opus", "aac", "flac", "wav")), ("mp3", "sse"), ("pcm", "sse")],
+)
+def test_say_by_every_format(client: Client, tmp_path: Path, form: str, stream: str) -> None:
+    """What the service sends as this format comes out as a second of sound."""
+    options = f'response_format = "{form}"\nstream_format = "{stream}"\n'
+    client.run("say", "Hello there.", "-o", "x.wav", settings=SPEAK + options)
+    (request,) = client.asked()
+    assert request["fields"]["response_format"] == form
+    assert request["fields"].get("stream_format", "audio") == stream
+    assert decoded(tmp_path / "x.wav").seconds == pytest.approx(1, abs=0.1)
+
+
 def test_a_long_text_is_asked_for_in_parts(client: Client) -> None:
     """The document allows 4,096 characters, and a sentence may be longer."""
     text = "and so on " * 500
@@ -111,6 +131,24 @@ def test_transcribe_with_every_parameter(client: Client) -> None:
     assert HEARD in client.run("transcribe", DATA / "ps_goforward.flac", settings=LISTEN + options)
     (request,) = client.asked()
     wanted = {"model": "gpt-4o-transcribe", "language": "en", "prompt": "Directions."}
+    assert wanted.items() <= request["fields"].items()
+
+
+@all_parameters
+@pytest.mark.parametrize("form", ["json", "text", "srt", "verbose_json", "vtt"])
+def test_transcribe_by_every_format(client: Client, form: str) -> None:
+    options = f'response_format = "{form}"\ntemperature = 0.2\n'
+    assert HEARD in client.run("transcribe", DATA / "ps_goforward.flac", settings=LISTEN + options)
+    (request,) = client.asked()
+    assert {"response_format": form, "temperature": 0.2}.items() <= request["fields"].items()
+
+
+@all_parameters
+def test_transcribe_by_events(client: Client) -> None:
+    more = 'stream = true\noptions = {chunking_strategy = "auto", include = ["logprobs"]}\n'
+    assert HEARD in client.run("transcribe", DATA / "ps_goforward.flac", settings=LISTEN + more)
+    (request,) = client.asked()
+    wanted = {"stream": True, "chunking_strategy": "auto", "include": ["logprobs"]}
     assert wanted.items() <= request["fields"].items()
 
 
