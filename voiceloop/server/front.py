@@ -39,6 +39,7 @@ class Front:
 
     async def _request(self, exchange: Exchange) -> None:
         exchange.scope[EXCHANGE] = exchange
+        _log.info("%s: %s %s", exchange.name, exchange.scope["method"], exchange.scope["path"])
         refusal = None
         try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
@@ -55,6 +56,7 @@ class Front:
             # Left without its end, the answer shows to the client as broken off.
             _log.error("%s: the answer broke off: %s", exchange.name, refusal)
         elif refusal is not None:
+            _log.info("%s: %d %s", exchange.name, refusal.status, refusal)
             await exchange.answer(refusal.body(), status=refusal.status, headers=refusal.headers)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,8 +39,8 @@ class Hibari:
 
     One chunk for each sentence, its silence trimmed (tts/trim.py): so the first sound comes after one sentence, 25
     to 75 ms, and who wants it sooner gives shorter clauses. The same text gives the same samples.
-    voice, speed: where a `Manner` does not say. stretch: for speeds below 0.5 and above 1.5. timeout_s: for loading, and
-    for each sentence. Raises ConfigError on a voice or speed that there is not.
+    voice, speed: where a `Manner` does not say. stretch: for speeds below 0.5 and above 1.5. timeout_s: for loading,
+    and for each sentence. Raises ConfigError on a voice or speed that there is not.
     """
 
     def __init__(
