@@ -44,7 +44,7 @@ test-clients:
 	@$(PY) -m pytest tests/clients $(ARGS)
 
 bench:
-	@sh .ci/venv local dev
+	@sh .ci/venv local media serve dev
 	@test -f benchmarks/$(BENCH).py || { echo "There is no benchmarks/$(BENCH).py." >&2; exit 1; }
 	@exec $(PY) benchmarks/$(BENCH).py $(ARGS)
 
