@@ -19,6 +19,7 @@ from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools, echo_canceller, other_sound
 from voiceloop.media import Reel as Reel
+from voiceloop.media import decoder as decoder
 from voiceloop.media import encoder as encoder
 from voiceloop.media import recording as recording
 from voiceloop.media import resampler as resampler
