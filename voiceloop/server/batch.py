@@ -38,6 +38,9 @@ from voiceloop.wire.speech_errors import Refusal
 
 COMMAND = (sys.executable, "-P", "-m", "voiceloop.server.worker")
 
+_BELOW_NORMAL = 0x4000
+"""Windows' name for what `os.nice` is elsewhere (worker.py)."""
+
 _log = logging.getLogger(__name__)
 _decoder = msgspec.msgpack.Decoder(FromWorker)
 
@@ -118,8 +121,8 @@ class Batch:
             began = loop.time()
             self.n_starts += 1
             await self._live()
-            if self._refused and self.n_starts == 1:
-                raise self._refused
+            if self._facts is None and self.n_starts == 1:
+                raise self._refused or ConfigError("The worker process cannot start: it ended before it was ready.")
             lived = loop.time() - began
             wait = self._patience.backoff if lived > self._patience.settled else min(wait * 2, self._patience.longest)
             _log.error("The worker process ended after %.0f s; it is started again in %.1f s.", lived, wait)
@@ -141,6 +144,8 @@ class Batch:
             # Ctrl-C in a terminal reaches a group of processes. The session stays the same: where the system
             # schedules by session, a priority counts only inside of one.
             options["process_group"] = 0
+        else:
+            options["creationflags"] = _BELOW_NORMAL
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, env=self._env, **options
         )
