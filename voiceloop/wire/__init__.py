@@ -1,0 +1,1 @@
+"""Sans-I/O codecs of what goes over the wire."""
