@@ -165,7 +165,9 @@ def _read(message: str | bytes, kind: type[T], event_id: str | None) -> T:
     except msgspec.ValidationError as exc:
         wrong, param = said(exc)
         missing = "missing_required_parameter" if "missing required" in wrong else "invalid_value"
-        raise Refusal(wrong, param=param, code=missing, event_id=event_id) from None
+        raise Refusal(
+            f"{param}: {wrong}." if param else f"{wrong}.", param=param, code=missing, event_id=event_id
+        ) from None
     except (msgspec.DecodeError, UnicodeError):
         raise Refusal("The message is not JSON.", code="invalid_json", event_id=event_id) from None
     except RecursionError:
@@ -177,23 +179,20 @@ def encode(event: Json) -> bytes:
     return msgspec.json.encode(event)
 
 
-def converted(values: object, kind: type[T], where: str) -> T:
+def converted(values: object, kind: Any, where: str) -> Any:
     """A part of a message as one of our types. where: its key. Raises Refusal, with the path of what is wrong."""
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
         wrong, param = said(exc)
-        raise Refusal(
-            wrong.replace(param or where, f"{where}.{param}" if param else where),
-            param=f"{where}.{param}" if param else where,
-        ) from None
+        path = f"{where}.{param}" if param else where
+        raise Refusal(f"{path}: {wrong}.", param=path) from None
 
 
 def said(exc: msgspec.ValidationError) -> tuple[str, str | None]:
-    """What is wrong in one sentence, and the key it is about."""
+    """What is wrong, and the key it is about."""
     wrong, _, path = str(exc).partition(" - at `$")
-    param = path.rstrip("`").lstrip(".") or None
-    return (f"{param}: {wrong}." if param else f"{wrong}."), param
+    return wrong, path.rstrip("`").lstrip(".") or None
 
 
 def merged(old: Json, new: Json) -> Json:

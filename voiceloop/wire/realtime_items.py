@@ -21,7 +21,7 @@ MOST_ITEMS = 1_000
 
 @dataclass(slots=True)
 class Part:
-    """One piece of content. text: of audio, its transcript; None while that is not known. audio: it was, or is, spoken."""
+    """One piece of content. text: of audio, its transcript, None while that is not known. audio: it is spoken."""
 
     text: str | None
     audio: bool = False
@@ -53,9 +53,10 @@ class Item:
         """Whether there is audio in it."""
         return any(part.audio for part in self.parts)
 
-    def say(self, text: str) -> None:
-        """The words of all of it."""
-        self.parts[-1].text = text
+    @property
+    def unheard(self) -> int | None:
+        """The part that was spoken and whose words are not known."""
+        return next((n for n, part in enumerate(self.parts) if part.audio and part.text is None), None)
 
     def to_json(self) -> Json:
         """As clients know it. Audio itself is not kept."""
@@ -167,7 +168,9 @@ def parsed(item: Json, new_id: str, known: Items | None = None, *, where: str = 
 
     new_id: if it has none of its own. known: items that it may refer to. Raises Refusal.
     """
-    found = converted(item, _Message | _Call | _CallOutput | _Reference, where)
+    found: _Message | _Call | _CallOutput | _Reference = converted(
+        item, _Message | _Call | _CallOutput | _Reference, where
+    )
     if isinstance(found, _Reference):
         if known is None:
             raise Refusal("An item_reference is no item of its own.", param=f"{where}.type")

@@ -169,7 +169,7 @@ def updated(session: RealtimeSession, patch: Json, *, spoken: bool = False) -> R
     """
     _check_tools(patch)
     values = merged(msgspec.to_builtins(session), patch)
-    new = converted(_without_nulls(values, _DEFAULTS), RealtimeSession, "session")
+    new: RealtimeSession = converted(_without_nulls(values, _DEFAULTS), RealtimeSession, "session")
     if spoken and new.audio.output.voice_name != session.audio.output.voice_name:
         raise Refusal(
             "The voice cannot be changed any more once it was heard.",
@@ -204,12 +204,15 @@ def _without_nulls(values: Json, defaults: Json) -> Json:
 def policy_of(session: RealtimeSession, base: Policy, *, fast: bool = False) -> Policy:
     """Our policy for such a session. base: the configured one. fast: a voice stops what is said at once.
 
-    No sentence of our own is said: the client knows only what its handler says. With `semantic_vad` the evidence
+    No sentence of our own is said: the client knows only what its handler says. No turn is reopened: an item that was
+    given is not taken back. With `semantic_vad` the evidence
     decides (eagerness is one of our presets), with `server_vad` the silence alone. Without turn detection nothing that
     the microphone hears begins a turn.
     """
     detection = session.turn_detection
-    quiet = replace(base, moment="", still="", sorry_stt="", sorry_handler="", back="", reprompt_after=0, end_after=0)
+    quiet = replace(
+        base, moment="", still="", sorry_stt="", sorry_handler="", back="", reopen=0, reprompt_after=0, end_after=0
+    )
     if detection is None:
         return replace(quiet, push_to_talk=True)
     manner = ("stop" if fast else "pause") if detection.interrupt_response else "finish_reply"

@@ -50,10 +50,14 @@ class Buffer:
 
 @dataclass(slots=True)
 class _Segment:
-    """Speech that goes on. told: the client knows. dropped: it is not to become an item."""
+    """Speech that goes on, or of which the client is not told yet. end: where it ended.
+
+    told: the client knows that it began. dropped: it is not to become an item.
+    """
 
     item: str
     start: int
+    end: int | None = None
     told: bool = False
     dropped: bool = False
 
@@ -111,17 +115,24 @@ class Speech:
                     "input_audio_buffer.speech_started", audio_start_ms=_ms(segment.start), item_id=segment.item
                 )
 
-    def stopped(self, news: ev.SpeechStopped) -> None:
-        """The segment becomes an item, whose words follow."""
-        segment = self._open.get(news.turn)
-        if segment is None:
-            return
-        self.reveal()
-        del self._open[news.turn]
-        self._stop(segment, news.end)
-        self._turns[news.turn] = "" if segment.dropped else segment.item
-        if not segment.dropped:
-            self._commit(segment.item, (news.end - segment.start) / RATE)
+    def stopped(self, news: ev.SpeechStopped, *, later: bool) -> None:
+        """The segment becomes an item, whose words follow. later: as in `started`, if it was not told of."""
+        if segment := self._open.get(news.turn):
+            segment.end = news.end
+            if not later:
+                self.reveal()
+            self.settle()
+
+    def settle(self) -> None:
+        """What has ended, and was told of, becomes items."""
+        for turn, segment in [*self._open.items()]:
+            if segment.end is None or not (segment.told or segment.dropped):
+                continue
+            del self._open[turn]
+            self._stop(segment, segment.end)
+            self._turns[turn] = "" if segment.dropped else segment.item
+            if not segment.dropped:
+                self._commit(segment.item, max(0.0, (segment.end - segment.start) / RATE))
 
     def rejected(self, turn: int) -> None:
         """It was nothing: who was told that it began is told that it is over."""
@@ -137,20 +148,25 @@ class Speech:
 
     def heard(self, turn: int, text: str) -> None:
         """The words of a turn."""
+        if turn in self._open:
+            self.reveal()
+            self.settle()
         if item := self._items.get(self._turns.get(turn) or ""):
             self.understood(item, text)
 
     def dropped(self, turn: int, trouble: str) -> None:
         """There are no words in a turn. trouble: why they could not be looked for; "" if they were."""
+        if (segment := self._open.get(turn)) and segment.end is not None:
+            del self._open[turn]  # nobody was told of it
         if item := self._items.get(self._turns.get(turn) or ""):
             self.understood(item, "", trouble)
 
     def understood(self, item: Item, text: str, trouble: str = "") -> None:
         """The words of an item, or why they are not known."""
-        n = len(item.parts) - 1
-        if item.parts[n].text is not None:
+        n = item.unheard
+        if n is None:
             return
-        item.say(text)
+        item.parts[n].text = text
         if not self.transcribes:
             return
         where = {"item_id": item.id, "content_index": n}
@@ -168,7 +184,7 @@ class Speech:
         start, end = _ms(self._ended), max(_ms(self._ended), round(self.appended_s * 1000))
         id = self._out.id("item")
         self._out.send("input_audio_buffer.timeout_triggered", audio_start_ms=start, audio_end_ms=end, item_id=id)
-        self._commit(id, (end - start) / 1000).say("")
+        self._commit(id, (end - start) / 1000).parts[0].text = ""
 
     # --- the client's ---
 
