@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.wire.realtime import Refusal
 from voiceloop.wire.realtime_items import Item, Items
 from voiceloop.wire.realtime_outbox import Outbox
-from voiceloop.wire.realtime_response import Call, Made, Response, Wish
+from voiceloop.wire.realtime_response import Call, Made, Outcome, Response, Wish
 from voiceloop.wire.realtime_session import Choice, RealtimeSession, Tool
 
 _MOST_ASIDE = 16
@@ -49,7 +51,9 @@ class Answers:
         self._unheard: list[Response] = []
         self._turns: dict[int, Response] = {}
         self._replies: dict[int, Response] = {}
+        self._under_way: list[Response] = []
         self._made: dict[int, Made] = {}
+        self._endings: dict[str, Callable[[], None]] = {}
         self.trouble = ""
         """Why the next reply fails, if it does."""
 
@@ -70,8 +74,12 @@ class Answers:
         return self._turns.get(turn)
 
     def _live(self) -> list[Response]:
-        all = [*self._unheard, *self._asked, *self._texts, *self._turns.values(), *self._replies.values()]
-        return [r for r in all if r.stage == "created"]
+        self._under_way = [r for r in self._under_way if r.stage == "created"]
+        return self._under_way
+
+    def _create(self, response: Response) -> None:
+        self._under_way.append(response)
+        response.create()
 
     # --- asking ---
 
@@ -79,7 +87,7 @@ class Answers:
         """A turn that was heard is to be answered."""
         response = Response(self._out, self._items, session, Wish())
         if response.speaks:
-            response.turn = turn
+            self.dropped(turn)
             self._turns[turn] = response
         self._due.append(response)
 
@@ -87,10 +95,13 @@ class Answers:
         """The next response is created, if none is under way."""
         while self._due and self.active is None:
             response = self._due.popleft()
-            if response.stage == "due":
-                response.create()
-                if not response.speaks:
-                    self._ask(response)
+            if response.stage != "due":
+                continue
+            self._create(response)
+            if ending := self._endings.pop(response.id, None):
+                ending()
+            elif not response.speaks:
+                self._ask(response)
 
     def create(self, session: RealtimeSession, wish: Wish, context: tuple[Item, ...] | None) -> None:
         """The client wants one now. Raises Refusal."""
@@ -103,7 +114,7 @@ class Answers:
             )
         if aside and len(self._live()) >= _MOST_ASIDE:
             raise Refusal("Too many responses are under way.", code="too_many_responses")
-        response.create()
+        self._create(response)
         if self._words_known(context):
             self._ask(response)
         else:
@@ -134,15 +145,16 @@ class Answers:
         """What was asked for has this turn now. text: it is not to be spoken."""
         line = self._texts if text else self._asked
         if line and turn not in self._turns:
-            response = line.popleft()
-            response.turn = turn
-            self._turns[turn] = response
+            self._turns[turn] = line.popleft()
 
     def started(self, news: ev.ReplyStarted) -> None:
         """A reply is about to be heard."""
         if response := self._turns.get(-1 if news.turn is None else news.turn):
             if response.stage == "due":
-                response.create()
+                for other in self._live():
+                    if not other.aside:  # it is not spoken: nobody waits for it any more
+                        other.end("cancelled", Made())
+                self._create(response)
             if response.stage == "created":
                 response.begin()
             self._replies[news.reply] = response
@@ -150,9 +162,10 @@ class Answers:
                 del self._replies[next(iter(self._replies))]
 
     def announced(self, session: RealtimeSession, reply: int) -> None:
-        """A reply is about to be heard that nobody asked for."""
-        response = self._replies[reply] = Response(self._out, self._items, session, Wish())
-        response.create()
+        """A reply is about to be heard that nobody asked for. While another is made, it is no part of the talk."""
+        wish = Wish(conversation="none") if self.active else Wish()
+        response = self._replies[reply] = Response(self._out, self._items, session, wish)
+        self._create(response)
         response.begin()
 
     def said(self, news: ev.ReplySaid) -> None:
@@ -177,19 +190,22 @@ class Answers:
         trouble, self.trouble = self.trouble, ""
         if response is None or response.stage == "over":
             return
-        if response.stage == "due":
-            if not (made.calls or news.ending in ("completed", "empty", "failed")):
-                response.stage = "over"  # nobody knows of it
-                return
-            response.create()
         heard = news.heard if response.speaks else None
+        outcome: Outcome
         match news.ending:
             case "completed" | "empty":
-                response.end("completed", made, heard=heard)
+                outcome, error = "completed", ""
             case "failed":
-                response.end("failed", made, heard=heard, error=trouble or "The handler failed.")
+                outcome, error = "failed", trouble or "The handler failed."
             case _:
-                response.end("cancelled", made, heard=heard)
+                outcome, error = "cancelled", ""
+        if response.stage == "created":
+            response.end(outcome, made, heard=heard, error=error)
+        elif outcome == "cancelled":
+            response.stage = "over"  # nobody knows of it
+        else:
+            self._endings[response.id] = partial(response.end, outcome, made, heard=heard, error=error)
+            self.settle()
 
     def dropped(self, turn: int) -> None:
         """A turn gets no reply."""

@@ -63,7 +63,6 @@ class Response:
         self.item: Item | None = None
         self.sent = 0
         self.reason: Literal["turn_detected", "client_cancelled"] = "turn_detected"
-        self.turn: int | None = None
         self._out = out
         self._items = items
         self._session = session

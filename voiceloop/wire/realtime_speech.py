@@ -70,7 +70,7 @@ class Speech:
         self._items = items
         self._open: dict[int, _Segment] = {}
         self._turns: dict[int, str | None] = {}
-        self._ended = 0
+        self._told_until = 0
         self.buffer = Buffer()
         self.appended_s = 0.0
         """Seconds of audio that came."""
@@ -102,7 +102,9 @@ class Speech:
         self._turns.setdefault(news.turn, None)
         while len(self._turns) > _REMEMBERED:
             del self._turns[next(iter(self._turns))]
-        self._open[news.turn] = _Segment(self._out.id("item"), max(news.start - pre_roll, self._ended))
+        self.rejected(news.turn)
+        self._told_until = max(news.start - pre_roll, self._told_until)
+        self._open[news.turn] = _Segment(self._out.id("item"), self._told_until)
         if not later:
             self.reveal()
 
@@ -181,7 +183,7 @@ class Speech:
 
     def idle(self) -> None:
         """Nobody said anything for a while, and the user is asked whether he is still there: an item without words."""
-        start, end = _ms(self._ended), max(_ms(self._ended), round(self.appended_s * 1000))
+        start, end = _ms(self._told_until), max(_ms(self._told_until), round(self.appended_s * 1000))
         id = self._out.id("item")
         self._out.send("input_audio_buffer.timeout_triggered", audio_start_ms=start, audio_end_ms=end, item_id=id)
         self._commit(id, (end - start) / 1000).parts[0].text = ""
@@ -214,7 +216,7 @@ class Speech:
         return item
 
     def _stop(self, segment: _Segment, end: int) -> None:
-        self._ended = max(self._ended, end, segment.start)
+        self._told_until = max(self._told_until, end)
         if segment.told:
             at = _ms(max(end, segment.start))
             self._out.send("input_audio_buffer.speech_stopped", audio_end_ms=at, item_id=segment.item)
