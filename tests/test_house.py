@@ -18,7 +18,7 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "cli", "commands", "screen", "journal", "doctor"}
+EDGES = {"adapters", "server", "wire", "config", "sections", "cli", "commands", "screen", "journal", "doctor"}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -32,10 +32,12 @@ ROOMS = {
     "session": {"session", "core", "ports", "errors"},
     "adapters": {"core", "ports", "errors"},
     "registry": {"core", "ports", "errors"},
-    "config": {"core", "errors"},
+    "config": {"core", "errors", "sections"},
+    "sections": set[str](),
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
     "makers": {"adapters", "config", "core", "errors", "ports"},
+    "media": {"adapters", "core", "errors", "ports"},
     "build": {
         "adapters",
         "calibration",
@@ -45,6 +47,7 @@ ROOMS = {
         "journal",
         "lexicons",
         "makers",
+        "media",
         "ports",
         "registry",
         "session",
@@ -86,7 +89,18 @@ ROOMS = {
     },
     "whatif": {"whatif", "build", "config", "core", "errors", "journal", "ports", "session", "virtual"},
     "assistant": {"build", "config", "core", "errors", "ports", "session"},
-    "server": {"server", "wire", "build", "config", "core", "errors", "ports", "session"},
+    "server": {
+        "server",
+        "wire",
+        "build",
+        "config",
+        "core",
+        "errors",
+        "jobs",
+        "ports",
+        "sections",
+        "session",
+    },
     "cli": {"commands", "doctor", "errors", "process"},
     "testing": {"core", "errors", "journal", "ports", "session", "virtual"},
     "__main__": {"cli"},

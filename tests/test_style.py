@@ -17,6 +17,8 @@ CATCH_ALL = {
     "voiceloop/session/runs.py": "each run of a turn ends here: logged, fed back as Failed",
     "voiceloop/session/observe.py": "an observer that raises is logged and ignored",
     "voiceloop/session/workers.py": "a thread hands every exception to the task that waits for it",
+    "voiceloop/server/front.py": "each request ends here: logged, answered with 500",
+    "voiceloop/server/worker.py": "each job ends here: logged, told as failed",
     "voiceloop/journal/pen.py": "a recording that cannot be written ends; the session goes on",
     "voiceloop/adapters/handlers/function.py": "the user's own code is foreign",
     "voiceloop/adapters/audio/sounddevice.py": "a broken stream still closes",

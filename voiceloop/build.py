@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,12 @@ from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools, echo_canceller, other_sound
-from voiceloop.ports import AudioPort, EndOfTurn, Handler, Resampler, Synthesizer, Transcriber, Vad
+from voiceloop.media import Reel as Reel
+from voiceloop.media import encoder as encoder
+from voiceloop.media import recording as recording
+from voiceloop.media import resampler as resampler
+from voiceloop.media import sound_file as sound_file
+from voiceloop.ports import AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -100,6 +106,14 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
         yield Engines(hearing, speaking, answering, end_of_turn(tools), names)
+
+
+async def warm(shared: Engines) -> None:
+    """Loads what they need, before the first session asks. Raises ConfigError, ProviderError."""
+    async with asyncio.TaskGroup() as group:
+        for engine in (shared.transcriber, shared.synthesizer, shared.handler, shared.end_of_turn):
+            if engine is not None:
+                group.create_task(engine.warm_up())
 
 
 @asynccontextmanager
@@ -303,27 +317,6 @@ def demo_recordings() -> list[Path]:
     """The recordings of real people that are shipped, in the order in which they are played."""
     here = Path(__file__).parent / "data"
     return [here / name for name in ("ps_goforward.flac", "sb_spk2_snt4.flac", "sb_spk1_snt5.flac")]
-
-
-def recording(path: str | os.PathLike[str]) -> Iterator[Pcm]:
-    """A sound file as pieces of mono 16 kHz. Raises MediaError."""
-    from voiceloop.adapters.audio.files import Recording
-
-    return Recording(Path(path), resampler).samples()
-
-
-def wav(path: str | os.PathLike[str], rate: int) -> AbstractContextManager[Callable[[Pcm], None]]:
-    """A WAV to write chunks to. Raises MediaError."""
-    from voiceloop.adapters.audio.files import wav_writer
-
-    return wav_writer(Path(path), rate)
-
-
-def resampler(source_hz: int, target_hz: int) -> Resampler:
-    """A streaming resampler."""
-    from voiceloop.adapters.resample.stream import StreamResampler
-
-    return StreamResampler(source_hz, target_hz)
 
 
 def is_sound_file(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `voiceloop run | devices | doctor | calibrate | say | transcribe | replay | why`."""
+"""The command line: `voiceloop run | serve | keys | devices | doctor | calibrate | say | transcribe | replay | why`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ def transcribe(args: argparse.Namespace) -> int:
     from voiceloop.commands import speech
 
     return speech.transcribe(args)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """The speech API for other programs: POST /v1/audio/speech and /v1/audio/transcriptions."""
+    from voiceloop.commands import serve
+
+    return serve.serve(args)
+
+
+def keys(args: argparse.Namespace) -> int:
+    """Keys that open the server: add NAME shows a new one, once; list; remove NAME."""
+    from voiceloop.commands import serve
+
+    return serve.keys(args)
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -143,19 +157,36 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")
     listen = add("transcribe", transcribe)
     listen.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG ...")
-    again = add("replay", replay, plain)
-    again.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
-    again.add_argument(
+    _serve_arguments(add("serve", serve))
+    _key_arguments(add("keys", keys, plain))
+    _replay_arguments(add("replay", replay, plain))
+    reasons = add("why", why, plain)
+    reasons.add_argument("file", nargs="?", metavar="FILE", help="a recording; without it, the last session")
+    reasons.add_argument("--last", type=_count, default=3, metavar="N", help="how many turns (3)")
+    return parser
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="HOST", help="where to listen: this machine only (127.0.0.1) without a key")
+    parser.add_argument("--port", type=int, metavar="N", help="8000; 0: any that is free")
+    parser.add_argument("--only", choices=["speech-api"], help="no page and no conversations, so less memory")
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="what would have been different, as turn.wait_s=0.9; may be repeated",
     )
-    reasons = add("why", why, plain)
-    reasons.add_argument("file", nargs="?", metavar="FILE", help="a recording; without it, the last session")
-    reasons.add_argument("--last", type=_count, default=3, metavar="N", help="how many turns (3)")
-    return parser
+
+
+def _key_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["add", "list", "remove"])
+    parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is")
+    parser.add_argument("--config", metavar="FILE", help="a TOML file; serve.keys names the file of hashes")
 
 
 def _count(text: str) -> int:

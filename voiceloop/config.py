@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from voiceloop.core.audio import seconds, ticks
 from voiceloop.core.policy import preset
 from voiceloop.errors import ConfigError
+from voiceloop.sections import ServeSection
 
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -177,6 +178,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     service: ServiceSection = ServiceSection()
     phrases: PhraseSection = PhraseSection()
     journal: JournalSection = JournalSection()
+    serve: ServeSection = ServeSection()
 
 
 def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Config:
@@ -325,13 +327,14 @@ def _value(variable: str, value: str, kind: Any) -> Any:
     if kind == (str | int):
         return int(value) if value.isdecimal() else value
     try:
-        if kind == Options:
-            return msgspec.json.decode(value, type=Options)
+        if get_origin(kind) in (dict, list):
+            return msgspec.json.decode(value, type=kind)
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as exc:
         raise ConfigError(f"{variable}: {_plain(str(exc).removesuffix(', got `str`'), kind)}") from None
     except msgspec.DecodeError:
-        raise ConfigError(f'{variable}: expected JSON, as in {{"key": 1}}.') from None
+        example = '["a", "b"]' if get_origin(kind) is list else '{"key": 1}'
+        raise ConfigError(f"{variable}: expected JSON, as in {example}.") from None
 
 
 def _checked(config: Config, where: str) -> Config:

@@ -78,7 +78,7 @@ async def save(config: Config, text: str, path: str | PathLike[str]) -> float:
     """Speaks a text into a WAV; its seconds. Raises MediaError, ProviderError."""
     async with build.synthesizer(config) as engine:
         n = 0
-        with build.wav(path, engine.rate) as write:
+        with build.sound_file(path, "wav", engine.rate) as write:
             async with aclosing(speech(engine, text)) as chunks:
                 async for chunk in chunks:
                     write(chunk)

@@ -83,11 +83,12 @@ class AudioPort(Protocol):
         """Takes the devices or files. Raises DeviceError or MediaError."""
         ...
 
-    def frames(self) -> AsyncGenerator[Capture | ev.PortLost | ev.PortBack | ev.Notice, None]:
-        """Frames until `close`, and between them what becomes of the device, if the port can tell.
+    def frames(self) -> AsyncGenerator[Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice, None]:
+        """Frames until `close`, and between them what becomes of the device, if the port can tell, and of replies while
+        no frame comes.
 
-        After `PortLost` no frame comes until `PortBack`; what was written and not heard waits, and `hold` tells what
-        was heard. Raises DeviceError when the device is lost for good.
+        After `PortLost` no frame comes until `PortBack` (with `late`: only those spoken meanwhile); what was written
+        and not heard waits, and `hold` tells what was heard. Raises DeviceError when the device is lost for good.
         """
         ...
 

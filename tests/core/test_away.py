@@ -64,6 +64,32 @@ def test_what_was_said_until_then_is_answered_when_it_is_back(world, only) -> No
     assert it.history() == [("user", "what time is it"), ("assistant", "It is ten.")]
 
 
+def test_who_speaks_while_the_network_is_away_is_one_turn_with_what_comes_late(world, only) -> None:
+    it = world(SURE)
+    it.speak(1.0)
+    assert only(it.feed(replace(LOST, late=True)), ev.SpeechStopped) == []
+    for _ in range(5):
+        it.now += ticks(1)
+        assert it.feed(ev.Tick()) == []
+    it.speak(1.5)  # all of it comes at once, and is heard before the connection counts as back
+    it.feed(BACK)
+    it.quiet(1.5)
+    it.words("what time is it on the moon")
+    it.finish()
+    assert [stopped.cause for stopped in it.all(ev.SpeechStopped)] == ["silence"]
+    assert it.history()[0] == ("user", "what time is it on the moon")
+
+
+def test_who_is_silent_after_the_network_was_away_is_waited_for_as_ever(world, only) -> None:
+    it = world(SURE)
+    it.speak(1.0)
+    it.feed(replace(LOST, late=True))
+    it.now += ticks(9)
+    it.feed(BACK)
+    it.now += ticks(9)
+    assert [stopped.cause for stopped in only(it.feed(ev.Tick()), ev.SpeechStopped)] == ["stalled"]
+
+
 def test_a_reply_is_held_and_goes_on_where_it_was(world, only) -> None:
     it = talking(world, SURE)
     (reply,) = {a.reply for a in it.all(ev.Release)}

@@ -344,7 +344,7 @@ moves = st.one_of(
     st.tuples(st.just("key"), st.booleans()),
     st.tuples(st.just("configure"), st.integers(0, len(POLICIES) - 1)),
     st.tuples(st.just("late"), st.integers(0, 40)),
-    st.tuples(st.just("device"), st.booleans()),
+    st.tuples(st.just("device"), st.booleans(), st.booleans()),
     st.tuples(st.just("away"), st.integers(0, 40)),
 )
 scripts = st.tuples(
@@ -478,9 +478,9 @@ class Player:
         self.world.now += n * 1600
         self.world.feed(ev.Tick())
 
-    def device(self, back: bool) -> None:
-        """The device is lost, or back."""
-        self.world.feed(ev.PortBack("USB Audio") if back else ev.PortLost("Gone."))
+    def device(self, back: bool, late: bool = False) -> None:
+        """The device is lost, or back. late: what is said meanwhile may come before it is back."""
+        self.world.feed(ev.PortBack("USB Audio") if back else ev.PortLost("Gone.", late))
 
     def away(self, n: int) -> None:
         """It is lost for a while: no frame comes, and nothing is played."""

@@ -137,3 +137,15 @@ def test_clauses_without_sound_are_left_out(clauses) -> None:
 def test_chinese_is_cut_between_two_characters() -> None:
     it = ledger(("现在是七点半。", 700))
     assert [it.heard(n, 0) for n in (40, 250, 700)] == ["", "现在", "现在是七点半。"]
+
+
+def test_captions_say_when_each_word_has_been_said() -> None:
+    it = ledger(("One two three.", 100), ("...", 10), ("Four five.", 30), ("Later.", -1), open_at=2)
+    words = list(it.words(pace=8.0))
+    assert [word for word, _ in words] == ["One", "two", "three.", "...", "Four", "five."]
+    ends = [end for _, end in words]
+    assert ends == sorted(ends)
+    assert ends[2] == 100
+    assert ends[-1] > 140, "the clause that is not whole will be longer"
+    for word, end in words[:3]:
+        assert it.heard(end, 0).endswith(word)

@@ -1013,3 +1013,11 @@ def test_nothing_is_missed_while_nobody_speaks(world) -> None:
     it.quiet(1.0)
     it.now += ticks(9)
     assert it.feed(ev.Tick()) == []
+
+
+def test_the_words_of_a_reply_that_goes_on_can_be_asked_for(world) -> None:
+    it = world()
+    it.ask("hi", reply="Hello there.", seconds=2.0)
+    it.quiet(0.5)
+    assert [word for word, _ in it.core.words(1)] == ["Hello", "there."]
+    assert it.core.words(99) == ()

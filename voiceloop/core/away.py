@@ -9,12 +9,13 @@ from voiceloop.core.trials import hear
 
 
 def lose(m: Machines, event: ev.PortLost) -> None:
-    """Who spoke is taken to have ended: what was said until then is answered."""
+    """Who spoke is taken to have ended: what was said until then is answered. Unless the rest of it will come."""
     if m.watch.lost is not None:
         return
-    m.watch.lost = m.now
+    m.watch.lost, m.watch.late = m.now, event.late
     m.out.append(ev.DeviceLost(event.reason))
-    hear(m, m.hearing.stall())
+    if not event.late:
+        hear(m, m.hearing.stall())
 
 
 def find(m: Machines, event: ev.PortBack) -> None:
@@ -22,7 +23,7 @@ def find(m: Machines, event: ev.PortBack) -> None:
     if m.watch.lost is None:
         return
     m.out.append(ev.DeviceBack(event.device, m.now - m.watch.lost))
-    m.watch.lost, m.watch.frame = None, m.now
+    m.watch.lost, m.watch.late, m.watch.frame = None, False, m.now
     if m.floor.audible is None and m.floor.to_release(answers=True) is None:
         fill(m, m.policy.back)
 

@@ -161,9 +161,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class PortLost:
-    """Nobody is heard, and hears anything, until `PortBack`. reason: a sentence for the user."""
+    """Nobody is heard, and hears anything, until `PortBack`. reason: a sentence for the user.
+
+    late: what is said meanwhile is not lost, but comes later, before `PortBack`: who spoke is waited for.
+    """
 
     reason: str
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,17 @@ class Floor:
 
     def heard(self, reply: Reply) -> str:
         """The words of a reply that have been played."""
-        return reply.ledger.heard(reply.played, self._n_samples / max(1.0, self._length))
+        return reply.ledger.heard(reply.played, self._pace)
+
+    def words(self, reply: int) -> tuple[tuple[str, int], ...]:
+        """The words of a reply that goes on, as far as synthesized, and the sample at which each has been said."""
+        found = self._replies.get(reply)
+        return tuple(found.ledger.words(self._pace)) if found else ()
+
+    @property
+    def _pace(self) -> float:
+        """Samples a unit of `Ledger.length`, of all that was said so far; 0 if nothing was."""
+        return self._n_samples / max(1.0, self._length)
 
     def lately(self) -> str:
         """What was heard last: of the reply that has the floor, or of the one that ended last."""

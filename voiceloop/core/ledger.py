@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from voiceloop.core import pace as paces
 
 
@@ -90,6 +92,23 @@ class Ledger:
                 parts.append(_part(text, n, size, pace if number >= whole else 0.0))
             break
         return " ".join(part for part in parts if part)
+
+    def words(self, pace: float) -> Iterator[tuple[str, int]]:
+        """Each word of the clauses that have samples, and the sample at which it has been said; for captions.
+
+        pace: as in `heard`.
+        """
+        at = 0
+        for number, (text, size) in enumerate(zip(self._texts, self._sizes, strict=True)):
+            if not size:
+                return
+            found, start = paces.words(text), 0
+            length = found[-1].stop if found else 0.0
+            whole = size if number < self._done else max(size, round(length * pace))
+            for word in found:
+                yield text[start : word.end].strip(), at + round(word.stop / max(length, 1e-9) * whole)
+                start = word.end
+            at += whole
 
 
 def _part(text: str, n: int, size: int, pace: float) -> str:

@@ -39,7 +39,6 @@ from dataclasses import replace
 from voiceloop.core import away, controls, replies, rules, trials
 from voiceloop.core import events as ev
 from voiceloop.core.hearing import Fact, Hearing
-from voiceloop.core.history import History
 from voiceloop.core.judging import Verdict
 from voiceloop.core.machines import Machines
 from voiceloop.core.policy import Policy
@@ -69,6 +68,10 @@ class Turns:
 
     def __init__(self, policy: Policy) -> None:
         self._m = Machines(policy, Hearing(policy))
+        self.history = self._m.history
+        """What was said so far."""
+        self.words = self._m.floor.words
+        """The words of a reply, and the sample at which each has been said (`Floor.words`)."""
         self._state: ev.State = "listening"
         self._wake: int | None = 0  # the silence before the first word counts too
 
@@ -76,11 +79,6 @@ class Turns:
     def at(self) -> int:
         """The microphone clock."""
         return self._m.hearing.at
-
-    @property
-    def history(self) -> History:
-        """What was said so far."""
-        return self._m.history
 
     @property
     def idle(self) -> bool:
@@ -191,7 +189,7 @@ class Turns:
         if (state := rules.state(m)) != self._state:
             self._state = state
             m.out.append(ev.StateChanged(state))
-        stalls = m.watch.due(m.now, m.policy, matters=m.hearing.open_turn is not None)
+        stalls = m.watch.due(m.now, m.policy, matters=not m.watch.late and m.hearing.open_turn is not None)
         dues = (m.silence.due(m.policy), m.work.sure_at, stalls)
         if (due := min((due for due in dues if due is not None), default=None)) != self._wake:
             self._wake = due

@@ -12,11 +12,13 @@ class Watch:
         self.frame = 0
         self.lost: int | None = None
         """Since when there is no device; None: there is one."""
+        self.late = False
+        """While there is none: whether its frames will come later."""
         self._due: int | None = None
 
     def stalled(self, now: int, policy: Policy) -> bool:
         """Whether no frame has come for too long."""
-        return now - self.frame >= policy.stalled
+        return not self.late and now - self.frame >= policy.stalled
 
     def due(self, now: int, policy: Policy, *, matters: bool) -> int | None:
         """When to look again, or None if it does not matter."""

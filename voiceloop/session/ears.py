@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from voiceloop.core.audio import FRAME, SILENCE_DB, Pcm, Tape, level_db, silence
 from voiceloop.core.events import Flushed, Played, Voice
-from voiceloop.ports import Capture, EchoCanceller, Tap, Vad
+from voiceloop.ports import Capture, EchoCanceller, Progress, Tap, Vad
 
 _MUTED = silence(FRAME)
 
@@ -47,10 +47,7 @@ class Ears:
     def hear(self, capture: Capture) -> None:
         """Feeds what one frame tells."""
         for progress in capture.played:
-            if progress.final:
-                self._feed(Flushed(progress.reply, progress.n, exact=True))
-            else:
-                self._feed(Played(progress.reply, progress.n))
+            self.learn(progress)
         self.lost += capture.lost
         mic, doubt = capture.mic, 0.0
         if capture.ref is not None and self._echo is not None:
@@ -69,6 +66,13 @@ class Ears:
         self._attentive -= self._attentive > 0
         self._frames += 1
         self._feed(Voice(mic.size, p, self._level_db, doubt))
+
+    def learn(self, progress: Progress) -> None:
+        """Feeds how far a reply has been played."""
+        if progress.final:
+            self._feed(Flushed(progress.reply, progress.n, exact=True))
+        else:
+            self._feed(Played(progress.reply, progress.n))
 
     def keep(self, capacity: int) -> None:
         """At least so many of the last samples can be read from now on."""

@@ -23,6 +23,7 @@ from voiceloop.ports import (
     Handler,
     Observer,
     OtherSound,
+    Progress,
     Resampler,
     Synthesizer,
     Tap,
@@ -168,6 +169,11 @@ class Session:
         self._mouth.volume = volume
         self.news.tell(Volume(self.volume))
 
+    def words(self, reply: int) -> tuple[tuple[str, int], ...]:
+        """The words of a reply as far as it is synthesized, each with the sample (at the port's rate) at which it has
+        been said: for captions. Empty for a reply that has ended."""
+        return self._turns.words(reply)
+
     @property
     def lost(self) -> int:
         """Microphone samples lost so far because the session was too slow to fetch them."""
@@ -242,16 +248,19 @@ class Session:
         finally:
             life.stop.set()
 
-    def _take(self, what: Capture | ev.PortLost | ev.PortBack | ev.Notice) -> None:
+    def _take(self, what: Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice) -> None:
         """What the port tells."""
         match what:
             case Capture():
                 self._clock.advance(what.mic.size)
                 self._ears.hear(what)
+            case Progress():
+                self._ears.learn(what)
             case ev.Notice():
                 self.news.tell(what)
             case _:
-                self._parts.vad.reset()  # what it heard last is not what comes next
+                if isinstance(what, ev.PortLost) and not what.late:
+                    self._parts.vad.reset()  # what it heard last is not what comes next
                 self.feed(what)
 
     async def _tick(self) -> None:

@@ -26,6 +26,7 @@ SHORT_GAP_S = 0.3
 class _SoundFile(Protocol):
     samplerate: int
     channels: int
+    frames: int
 
     def read(self, frames: int, dtype: str, always_2d: bool) -> NDArray[np.float32]: ...
     def write(self, data: Pcm) -> None: ...
@@ -183,17 +184,26 @@ class Recording:
         self._file: _SoundFile | None = None
         file = self._open()
         try:
+            self._missing = file.frames
+            self.duration_s = file.frames / file.samplerate
             if self._read(file, 1).size == 0:
                 raise MediaError(f"{path} holds no audio: record it again or choose another file.")
         finally:
             file.close()
 
+    @property
+    def early(self) -> bool:
+        """After the last piece: whether fewer samples were read than the head promises."""
+        return self._missing > 0
+
     def samples(self) -> Iterator[Pcm]:
         """The whole file as mono at 16 kHz, int16, in pieces. A truncated file gives what can be read."""
         file = self._file = self._open()
+        self._missing = file.frames
         try:
             resampler = self._resampler(file.samplerate, RATE) if file.samplerate != RATE else None
             while (piece := self._read(file, max(1, file.samplerate // 50))).size:
+                self._missing -= piece.size
                 yield resampler.process(piece) if resampler else piece
             if resampler:
                 yield resampler.flush()

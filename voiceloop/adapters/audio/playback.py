@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voiceloop.adapters.audio.primer import Primer
 from voiceloop.adapters.audio.timeline import Timeline
-from voiceloop.core.audio import Pcm, fade, silence
+from voiceloop.adapters.audio.track import Fader, Track
+from voiceloop.core.audio import Pcm, silence
 from voiceloop.ports import Progress
 
 FADE_S = 0.005
@@ -44,12 +43,12 @@ class Playback:
     def __init__(self, rate: int, *, high_s: float = 2.0, low_s: float = 1.0, primer: Primer | None = None) -> None:
         self.rate = rate
         self._lock = Lock()
-        self._tracks: dict[int, _Track] = {}
-        self._line: deque[_Track] = deque()
-        self._sounding: _Track | None = None
+        self._tracks: dict[int, Track] = {}
+        self._line: deque[Track] = deque()
+        self._sounding: Track | None = None
         self._timeline = Timeline()
         self._primer = primer or Primer(rate, 0.0, 0.0)
-        self._fader = _Fader(round(rate * FADE_S))
+        self._fader = Fader(round(rate * FADE_S))
         self._room = _Room(high=round(rate * high_s), low=round(rate * low_s))
 
     @property
@@ -156,6 +155,35 @@ class Playback:
             parts.append(silence(n - given))
         return self._fader.level(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
+    def take(self, n: int) -> tuple[int, int, Pcm] | None:
+        """(reply, its first sample, samples): at most n of what waits, as `pull` would give them, but of one reply and
+        without silence or a fade-out: for who sends them on. None if nothing waits."""
+        with self._lock:
+            if n < 1 or not self._line or self._line[0].held:
+                return None
+            track = self._line[0]
+            start, piece = track.handed, track.take(n)
+            self._timeline.add(0, track.reply, start, piece)
+            self._timeline.end += piece.size
+            self._room.used -= piece.size
+            if not track.pieces:
+                self._line.popleft()
+            return track.reply, start, self._fader.level(self._fader.rise(track, piece))
+
+    def skip(self, reply: int, n: int) -> None:
+        """The loudspeaker has played more of a held reply than was thought: it goes on at sample n."""
+        with self._lock:
+            track = self._track(reply)
+            while track.pieces and track.handed < n:
+                self._room.used -= track.take(n - track.handed).size
+            if not track.pieces and track in self._line:
+                self._line.remove(track)
+
+    def where(self, reply: int, n: int) -> int | None:
+        """The position on the output of a reply's sample, if what follows it is still waited for."""
+        with self._lock:
+            return self._timeline.where(reply, n)
+
     def news(self, heard: int | None = None) -> tuple[Progress, ...]:
         """What has become of the replies since the last look; also lets waiting writers go on.
 
@@ -196,17 +224,17 @@ class Playback:
             self._line.clear()
         self._room.look()
 
-    def _track(self, reply: int) -> _Track:
+    def _track(self, reply: int) -> Track:
         track = self._tracks.get(reply)
         if track is None:
             if len(self._tracks) >= KEPT:
                 old = next((t for t in self._tracks.values() if not (t.pieces or t.held)), None)
                 if old is not None:
                     del self._tracks[old.reply]
-            track = self._tracks[reply] = _Track(reply, ramp_at=self._fader.length)
+            track = self._tracks[reply] = Track(reply, ramp_at=self._fader.length)
         return track
 
-    def _fade_out(self, track: _Track) -> None:
+    def _fade_out(self, track: Track) -> None:
         if self._sounding is track:
             self._fader.begin(track)
             self._sounding = None
@@ -240,113 +268,6 @@ class Playback:
             self._primer.rest(n)
         self._timeline.end += n
         return parts
-
-
-@dataclass(slots=True, eq=False)
-class _Track:
-    """One reply: what waits of it, and its counts. ramp_at: where its fade-in stands."""
-
-    reply: int
-    ramp_at: int
-    pieces: deque[Pcm] = field(default_factory=deque[Pcm])
-    queued: int = 0
-    handed: int = 0
-    held: bool = False
-    flushed: bool = False
-
-    def put(self, pcm: Pcm) -> None:
-        self.pieces.append(pcm)
-        self.queued += pcm.size
-
-    def take(self, n: int) -> Pcm:
-        """At most n samples, and at most the first piece."""
-        piece = self.pieces.popleft()
-        if piece.size > n:
-            self.pieces.appendleft(piece[n:])
-            piece = piece[:n]
-        self.handed += piece.size
-        return piece
-
-    def peek(self, n: int) -> Pcm:
-        """A copy of the next samples, n or what there is."""
-        found, got = list[Pcm](), 0
-        for piece in self.pieces:
-            found.append(piece[: n - got])
-            got += found[-1].size
-            if got == n:
-                break
-        return np.concatenate(found) if found else silence(0)
-
-    def clear(self) -> int:
-        """Drops what waits, for good. Returns how many samples that were."""
-        dropped = self.queued - self.handed
-        self.pieces.clear()
-        self.flushed, self.held = True, False
-        return dropped
-
-
-class _Fader:
-    """Volume, and the soft edges around a stop."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.wanted = 1.0
-        self._factor = 1.0
-        self._ramp: NDArray[np.float32] = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / np.float32(length)
-        self._tail = silence(0)
-        self._owner: int | None = None
-        self._zeros = silence(0)
-
-    def begin(self, track: _Track) -> None:
-        """The next samples of the track, falling to zero, are the next to be given."""
-        tail = track.peek(self.length)
-        level = float(self._ramp[track.ramp_at]) if track.ramp_at < self.length else 1.0
-        tail = np.rint(tail * np.float32(level)).astype(np.int16) if level < 1.0 else tail
-        self._tail, self._owner = fade(tail, tail.size, out=True), track.reply
-
-    def withdraw(self, reply: int) -> bool:
-        """Forgets a fade-out of this reply. False if there is none or it has begun."""
-        if self._owner != reply or not self._tail.size:
-            return False
-        self.forget()
-        return True
-
-    def tail(self, n: int) -> Pcm:
-        """At most n samples of the fade-out."""
-        given = self._tail[:n]
-        if given.size:
-            self._tail, self._owner = self._tail[n:], None
-        return given
-
-    def rise(self, track: _Track, piece: Pcm) -> Pcm:
-        """The piece, with what is left of the track's fade-in."""
-        n = min(self.length - track.ramp_at, piece.size)
-        if n <= 0:
-            return piece
-        head = piece[:n] * self._ramp[track.ramp_at : track.ramp_at + n]
-        track.ramp_at += n
-        return np.concatenate((np.rint(head).astype(np.int16), piece[n:]))
-
-    def level(self, block: Pcm) -> Pcm:
-        """The block at the wanted volume; a change is spread over it."""
-        before, now = self._factor, self.wanted
-        if before == now == 1.0:
-            return block
-        self._factor = now
-        factors = np.linspace(before, now, block.size, dtype=np.float32)
-        return np.rint(block * factors).astype(np.int16)
-
-    def forget(self) -> None:
-        """There is nothing to fade any more."""
-        self._tail, self._owner = silence(0), None
-
-    def silence(self, n: int) -> Pcm:
-        """Zeros, shared between calls: most blocks are silent."""
-        self._factor = self.wanted
-        if self._zeros.size < n:
-            self._zeros = silence(n)
-            self._zeros.flags.writeable = False
-        return self._zeros[:n]
 
 
 class _Room:

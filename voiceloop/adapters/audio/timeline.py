@@ -36,6 +36,10 @@ class Timeline:
         self._spans = deque((span for span in self._spans if span.reply != reply), self._spans.maxlen)
         self._untold.append(Progress(reply, n, final=True))
 
+    def where(self, reply: int, n: int) -> int | None:
+        """Position of a sample of a reply, also of one that is thought to be heard; None if nothing of it is left."""
+        return next((s.at + n - s.n for s in self._spans if s.reply == reply and n <= s.n + s.size), None)
+
     def news(self, heard: int) -> tuple[Progress, ...]:
         """What was heard since the last look. heard: the position that the loudspeaker has reached."""
         found, self._untold = self._untold, []

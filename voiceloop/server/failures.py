@@ -1,0 +1,25 @@
+"""Errors of engines, as a client of the audio API is told them."""
+
+from __future__ import annotations
+
+from voiceloop.errors import Busy, Late, MediaError, ProviderError, ProviderRefused, ProviderTimeout, VoiceloopError
+from voiceloop.wire.speech_errors import Refusal, bad
+
+
+def refusal(error: VoiceloopError) -> Refusal:
+    """The answer to a request whose work failed. A path on this machine is not repeated."""
+    match error:
+        case Refusal():
+            return error
+        case MediaError():
+            return bad("file", str(error), "invalid_file")
+        case ProviderTimeout() | Late():
+            return Refusal(504, str(error), code="timeout")
+        case ProviderRefused():
+            return Refusal(502, str(error), code="upstream_error")
+        case ProviderError(retryable=True):
+            return Refusal(503, str(error), code="engine_error", headers={"retry-after": "1"})
+        case Busy():
+            return Refusal(503, str(error), code="overloaded", headers={"retry-after": "5"})
+        case _:
+            return Refusal(500, str(error), code="engine_error")
