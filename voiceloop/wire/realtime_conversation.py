@@ -238,6 +238,7 @@ class Conversation:
                     self._answers.given(turn, text=False)
                 self._speech.dropped(turn, self._stt_trouble if reason == "failed" else "")
                 self._answers.dropped(turn)
+                self._answers.understood()
             case ev.ReplyStarted() | ev.ReplySaid() | ev.ReplyEnded() | ev.Amend():
                 self._replied(news)
             case ev.Trace(what="silence", because="reprompt"):
@@ -260,12 +261,14 @@ class Conversation:
             case _:
                 self._speech.reopened(news.turn)
                 self._answers.dropped(news.turn)
+                self._answers.understood()
 
     def _understood(self, turn: int, text: str) -> None:
         if not self._speech.is_spoken(turn):
             self._answers.given(turn, text=False)
             return
         self._speech.heard(turn, text)
+        self._answers.understood()
         if self.session.answers and self._speech.wanted(turn):
             self._answers.owe(self.session, turn)
 
