@@ -231,4 +231,4 @@ class Order:
 
     def over(self) -> None:
         """At the end nothing is open."""
-        need(not self.active() and not self.expected, "not over", {})
+        need(not self.active() and not self.expected, "not over", {"active": self.active(), "due": self.expected})

@@ -38,8 +38,8 @@ class Ask:
 class Answers:
     """Turns that are to be answered, and the responses they get.
 
-    Three lines in which responses wait: `_due` until no other is under way, `_asked` and `_texts` until our session has
-    given a turn to what it was asked, which it does in the same order.
+    Responses wait in line: in `_due` until no other is under way, in `_unheard` until all words before them are known,
+    in `_asked` until our session has given a turn to what it was asked.
     """
 
     def __init__(self, out: Outbox, items: Items) -> None:
@@ -47,7 +47,7 @@ class Answers:
         self._items = items
         self._due: deque[Response] = deque()
         self._asked: deque[Response] = deque()
-        self._texts: deque[Response] = deque()
+        self._newest = 0
         self._unheard: list[Response] = []
         self._turns: dict[int, Response] = {}
         self._replies: dict[int, Response] = {}
@@ -136,16 +136,17 @@ class Answers:
 
     def _ask(self, response: Response) -> None:
         text = _newest_words(self._items if response.context is None else response.context).strip() or "…"
-        (self._asked if response.speaks else self._texts).append(response)
+        self._asked.append(response)
         self._out.order(ev.Respond(text, out_of_band=not response.speaks))
 
     # --- what our session made of it ---
 
-    def given(self, turn: int, *, text: bool) -> None:
-        """What was asked for has this turn now. text: it is not to be spoken."""
-        line = self._texts if text else self._asked
-        if line and turn not in self._turns:
-            self._turns[turn] = line.popleft()
+    def given(self, turn: int) -> None:
+        """A turn that was not spoken, as told by whatever news of it: turns are given in the order of asking."""
+        if turn > self._newest:
+            self._newest = turn
+            if self._asked:
+                self._turns[turn] = self._asked.popleft()
 
     def started(self, news: ev.ReplyStarted) -> None:
         """A reply is about to be heard."""

@@ -232,10 +232,10 @@ class Conversation:
                 self._understood(turn, text)
             case ev.Sure(turn=turn):
                 if not self._speech.is_spoken(turn):
-                    self._answers.given(turn, text=True)
+                    self._answers.given(turn)
             case ev.TurnDropped(turn=turn, reason=reason):
                 if not self._speech.is_spoken(turn):
-                    self._answers.given(turn, text=False)
+                    self._answers.given(turn)
                 self._speech.dropped(turn, self._stt_trouble if reason == "failed" else "")
                 self._answers.dropped(turn)
                 self._answers.understood()
@@ -265,7 +265,7 @@ class Conversation:
 
     def _understood(self, turn: int, text: str) -> None:
         if not self._speech.is_spoken(turn):
-            self._answers.given(turn, text=False)
+            self._answers.given(turn)
             return
         self._speech.heard(turn, text)
         self._answers.understood()
