@@ -19,6 +19,7 @@ from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools, echo_canceller, other_sound
+from voiceloop.makers import distant_port as distant_port
 from voiceloop.makers import peer_port as peer_port
 from voiceloop.media import Reel as Reel
 from voiceloop.media import encoder as encoder

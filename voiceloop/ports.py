@@ -15,13 +15,8 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.core.transcript import Segment, Word
-from voiceloop.view import Brief as Brief
 from voiceloop.view import Line as Line
 from voiceloop.view import Message as Message
-from voiceloop.view import Note as Note
-from voiceloop.view import ToolCall as ToolCall
-from voiceloop.view import ToolOffer as ToolOffer
-from voiceloop.view import ToolResult as ToolResult
 from voiceloop.view import TurnView as TurnView
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.wire.realtime_order import Order
+from voiceloop.adapters.audio.distant import DistantPort
 from voiceloop.build import Assembled
 from voiceloop.core.audio import Pcm
 from voiceloop.core.policy import Policy
@@ -134,6 +135,10 @@ class Client:
         self.say("response.create")
 
 
+def distant(out_hz: int) -> DistantPort:
+    return DistantPort(Resampler, out_hz=out_hz)
+
+
 @asynccontextmanager
 async def connected(
     *,
@@ -145,8 +150,6 @@ async def connected(
     fast: bool = False,
     session: RealtimeSession | None = None,
 ) -> AsyncGenerator[Client, None]:
-    made: Callable[[int, int], Resampler] = Resampler
-
     @asynccontextmanager
     async def assemble(port: AudioPort) -> AsyncGenerator[Assembled, None]:
         parts = Parts(
@@ -161,7 +164,9 @@ async def connected(
         yield Assembled(parts, {}, ())
 
     client = Client()
-    talk = Talk(Setting(assemble, made, {}, fast=fast), session or RealtimeSession(), expires_at=99, beta=False)
+    talk = Talk(
+        Setting(assemble, distant, Resampler, {}, fast=fast), session or RealtimeSession(), expires_at=99, beta=False
+    )
     async with asyncio.TaskGroup() as group:
         running = group.create_task(talk.run(client, idle_s=limits[0], longest_s=limits[1]))
         await client.wait("session.created")
@@ -448,5 +453,5 @@ async def test_an_engine_that_cannot_be_had() -> None:
         raise ProviderError("There is no handler.", stage="handler")
         yield
 
-    await Talk(Setting(assemble, Resampler, {}), RealtimeSession(), expires_at=9, beta=False).run(client)
+    await Talk(Setting(assemble, distant, Resampler, {}), RealtimeSession(), expires_at=9, beta=False).run(client)
     assert client.closed == (1011, "The session has failed.")

@@ -7,21 +7,8 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from voiceloop.core.audio import Pcm
-from voiceloop.ports import (
-    Brief,
-    Chooser,
-    Handler,
-    Manner,
-    Message,
-    Note,
-    Synthesizer,
-    ToolCall,
-    ToolOffer,
-    ToolResult,
-    Transcriber,
-    Transcript,
-    TurnView,
-)
+from voiceloop.ports import Chooser, Handler, Manner, Message, Synthesizer, Transcriber, Transcript, TurnView
+from voiceloop.view import Brief, Note, ToolCall, ToolOffer, ToolResult
 from voiceloop.wire.realtime_answers import Ask
 from voiceloop.wire.realtime_conversation import Conversation
 from voiceloop.wire.realtime_items import Item

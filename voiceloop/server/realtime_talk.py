@@ -11,12 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from voiceloop.adapters.audio.distant import DistantPort
-from voiceloop.adapters.audio.peer import Sound
 from voiceloop.build import Assembled
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE, Pcm, silence, split
 from voiceloop.errors import VoiceloopError
+from voiceloop.peers import Peer, Sound
 from voiceloop.ports import AudioPort, Resampler, Transcriber
 from voiceloop.server.conversation import SLOW_S, Closing, Wire
 from voiceloop.server.realtime_engines import Briefed, Voiced, listening
@@ -35,12 +34,14 @@ _WAITING = 16
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all clients share. assemble: the parts of a session around a port. voices: their names at the engine.
+    """What all clients share. assemble: the parts of a session around a port. port: a client's, for sound of that rate.
 
-    fast: a voice over a reply stops it at once. stt_s: deadline for the words of a message.
+    voices: what they are called at the engine. fast: a voice over a reply stops it at once. stt_s: deadline for the
+    words of a message.
     """
 
     assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]]
+    port: Callable[[int], Peer]
     resampler: Callable[[int, int], Resampler]
     voices: Mapping[str, str]
     fast: bool = False
@@ -56,7 +57,7 @@ class Talk:
         self._terms = (expires_at, beta)
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
-        self._port = DistantPort(setting.resampler, out_hz=PCM_RATE)
+        self._port = setting.port(PCM_RATE)
         self._unclear: asyncio.Queue[Understand] = asyncio.Queue(_WAITING)
         self._up: tuple[int, Resampler] | None = None
         self._words_at = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from voiceloop.ports import Brief, Message, Note, ToolCall
+from voiceloop.view import Brief, Message, Note, ToolCall
 
 Fields = dict[str, object]
 
