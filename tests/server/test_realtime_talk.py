@@ -19,7 +19,7 @@ from voiceloop.build import Assembled
 from voiceloop.core.audio import Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.errors import ProviderError
-from voiceloop.ports import AudioPort, Handler, Transcriber, TurnView
+from voiceloop.ports import AudioPort, Handler, Manner, Transcriber, TurnView
 from voiceloop.server.realtime_talk import Setting, Talk
 from voiceloop.session.session import Parts
 from voiceloop.testing import FakeHandler, FakeResampler, FakeSynthesizer, FakeTranscriber, FakeVad, script
@@ -398,6 +398,19 @@ async def test_still_there() -> None:
         await client.wait("input_audio_buffer.timeout_triggered")
         done = (await client.wait("response.done", 2))["response"]
     assert done["output"][0]["content"][0]["transcript"] == "Are you still there?"
+
+
+async def test_an_engine_that_gives_whole_sentences() -> None:
+    """More at once than the port queues, and less than it sends ahead: it once stood still there."""
+
+    class Sentences(FakeSynthesizer):
+        async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
+            yield np.concatenate([pcm async for pcm in super(Sentences, self).speak(text)])
+
+    async with connected(handler=FakeHandler({"a story": STORY}), synthesizer=Sentences(rate=HZ)) as client:
+        client.text("a story")
+        done = (await client.wait("response.done"))["response"]
+    assert done["output"][0]["content"][0]["transcript"] == STORY
 
 
 async def test_telephone_sound() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voiceloop.adapters.audio.peer import PeerPort
+from voiceloop.core.audio import Pcm
 from voiceloop.ports import Progress, Resampler
 
 LEAD_S = 5.0
@@ -19,6 +20,13 @@ class DistantPort(PeerPort):
         super().__init__(resampler, out_hz=out_hz, lead_s=LEAD_S)
         self._seen: list[Progress] = []
         self._at: dict[int, int] = {}
+
+    async def write(self, reply: int, pcm: Pcm) -> None:
+        """As any port. In pieces, each of which is made known: the lead may be longer than what waits to be sent, so
+        that all is sent, and nobody looks again, while the rest of a long chunk is still to be queued."""
+        for at in range(0, pcm.size, self.out_rate):
+            await super().write(reply, pcm[at : at + self.out_rate])
+            self._mouth.news.set()
 
     def hold(self, reply: int) -> int:
         """Samples that were probably played; it plays on."""
