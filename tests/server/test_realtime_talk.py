@@ -405,7 +405,7 @@ async def test_an_engine_that_gives_whole_sentences() -> None:
 
     class Sentences(FakeSynthesizer):
         async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
-            yield np.concatenate([pcm async for pcm in super(Sentences, self).speak(text)])
+            yield np.concatenate([pcm async for pcm in super().speak(text)])
 
     async with connected(handler=FakeHandler({"a story": STORY}), synthesizer=Sentences(rate=HZ)) as client:
         client.text("a story")
