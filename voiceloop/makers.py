@@ -148,6 +148,14 @@ def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None =
     )
 
 
+def distant_port(out_hz: int) -> Peer:
+    """A peer that plays on whatever it was sent, as clients of OpenAI's Realtime do."""
+    from voiceloop.adapters.audio.distant import DistantPort
+    from voiceloop.adapters.resample.stream import StreamResampler
+
+    return DistantPort(StreamResampler, out_hz=out_hz)
+
+
 def silero(config: Config) -> Vad:
     """The Silero model, woken by webrtcvad."""
     from voiceloop.adapters.vad.gated import GatedVad

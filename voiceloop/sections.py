@@ -33,6 +33,7 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     keep_s: _Seconds = 30.0
     idle_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     longest_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+    realtime_barge_in: Literal["judged", "fast"] = "judged"
     voices: dict[str, str] = {}
     models: dict[str, str] = {}
     unknown_models: Literal["default", "error"] = "default"

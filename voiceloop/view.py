@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,63 @@ class Message:
     text: str
     said: str | None = None
     cut_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a handler is to know and that nobody said: a system message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that a handler had the peer run. arguments: JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of it. id: of the call."""
+
+    id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A function that the peer can run. parameters: JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=lambda: dict[str, Any]())
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a connected peer asks of one reply, beside what the handler was configured with.
+
+    context: all that was said and done so far, the words of this turn last. instructions: instead of the configured
+    ones; None: those. choice: `auto`, `none`, `required`, or the tool that is to be called. max_tokens: None: any
+    number. call: has the peer run a function (id, name, arguments). limited: the reply ends because of max_tokens.
+    """
+
+    context: tuple[Message | Note | ToolCall | ToolResult, ...]
+    instructions: str | None
+    tools: tuple[ToolOffer, ...]
+    choice: str
+    max_tokens: int | None
+    call: Callable[[str, str, str], None]
+    limited: Callable[[], None]
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """What came of the functions that were called since the user last said something."""
+        since = max((n for n, m in enumerate(self.context) if isinstance(m, Message) and m.role == "user"), default=-1)
+        return tuple(m for m in self.context[since + 1 :] if isinstance(m, ToolResult))
 
 
 class Line(Protocol):
@@ -48,7 +105,7 @@ class _NoLine:
 class TurnView:
     """What a handler is told: the words of this turn, and what was said before it, oldest first.
 
-    Its methods tell the loop something beside the reply's text.
+    Its methods tell the loop something beside the reply's text. brief: set when a peer asks for more than an answer.
     """
 
     text: str
@@ -57,6 +114,7 @@ class TurnView:
     rev: int
     session: str
     line: Line = field(default_factory=_NoLine)
+    brief: Brief | None = None
 
     async def sure(self, *, now: bool = False) -> None:
         """Returns when the turn cannot be reopened any more, about a second after it was decided: wait here before
@@ -74,6 +132,12 @@ class TurnView:
     def barge_in(self, manner: str) -> None:
         """How this reply may be interrupted: `stop`, `pause`, `finish_sentence`, `finish_reply` or `ignore`."""
         self.line.tell("barge_in", manner)
+
+    def call(self, name: str, arguments: str = "{}", *, id: str = "") -> None:
+        """Has the peer run one of its functions (`brief.tools`) when this reply has ended; what comes of it is among
+        `brief.results` of a later call. Nothing happens if there is no such peer."""
+        if self.brief:
+            self.brief.call(id, name, arguments)
 
     @contextmanager
     def tool(self, name: str) -> Generator[None, None, None]:

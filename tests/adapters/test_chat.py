@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from voiceloop.adapters.handlers.chat import ChatHandler
 from voiceloop.adapters.http import Service as Http
 from voiceloop.errors import ProviderError, ProviderRefused, ProviderTimeout
 from voiceloop.ports import Handler, Message, TurnView
+from voiceloop.view import Brief, Note, ToolCall, ToolOffer, ToolResult
 
 from .service import Script, Service, answer, chunked, error, half, html, json_answer, never, sse
 
@@ -236,3 +238,101 @@ async def test_errors_do_not_repeat_the_conversation() -> None:
     with pytest.raises(ProviderRefused) as caught:
         await reply(script, turn("and now", (Message("user", "My pin is four two"),)))
     assert "pin" not in str(caught.value)
+
+
+# --- what a peer asks for ---
+
+
+def briefed(calls: list[tuple[str, str, str]], *, choice: str = "auto", max_tokens: int | None = None) -> TurnView:
+    context = (
+        Note("The user is in Rome."),
+        Message("user", "Hi."),
+        Message("assistant", "Let me see."),
+        ToolCall("c1", "weather", '{"city": "Rome"}'),
+        ToolCall("c2", "time", "{}"),
+        ToolResult("c1", "sunny"),
+        ToolResult("c2", "noon"),
+        Message("assistant", ""),
+        Message("user", "And"),
+        Message("user", "now?"),
+        ToolCall("c3", "weather", "{}"),
+    )
+    offers = (ToolOffer("weather", "It knows.", {"type": "object"}), ToolOffer("time"))
+
+    def call(id: str, name: str, arguments: str) -> None:
+        calls.append((id, name, arguments))
+
+    brief = Brief(context, "Be polite.", offers, choice, max_tokens, call, lambda: calls.append(("", "limited", "")))
+    return replace(turn("And now?"), brief=brief)
+
+
+async def test_a_brief_is_what_is_sent() -> None:
+    async with Service(texts("Yes.")) as service:
+        handler = ChatHandler(Http(service.url), "gpt-x", "Be brief.", extra={"max_completion_tokens": 9})
+        assert [p async for p in handler.reply(briefed([], choice="weather", max_tokens=50))] == ["Yes."]
+        await handler.aclose()
+        (request,) = service.requests
+    body = json.loads(request.body)
+    c1 = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    c2 = {"id": "c2", "type": "function", "function": {"name": "time", "arguments": "{}"}}
+    c3 = {"id": "c3", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert body["messages"] == [
+        {"role": "system", "content": "Be polite."},
+        {"role": "system", "content": "The user is in Rome."},
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Let me see.", "tool_calls": [c1, c2]},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "c2", "content": "noon"},
+        {"role": "user", "content": "And\nnow?"},
+        {"role": "assistant", "content": None, "tool_calls": [c3]},
+    ]
+    assert body["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "weather", "parameters": {"type": "object"}, "description": "It knows."},
+        },
+        {"type": "function", "function": {"name": "time", "parameters": {"type": "object", "properties": {}}}},
+    ]
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+    assert body["max_completion_tokens"] == 50
+    assert "max_tokens" not in body
+
+
+async def test_functions_come_in_pieces_and_are_the_peers() -> None:
+    pieces = [
+        delta(tool_calls=[{"index": 0, "id": "a", "function": {"name": "weather", "arguments": ""}}]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": '{"city":'}}]),
+        delta(tool_calls=[{"index": 1, "id": "b", "function": {"name": "time"}}, "odd", {"index": 2}]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": ' "Rome"}'}}]),
+        delta(reason="tool_calls"),
+    ]
+    calls: list[tuple[str, str, str]] = []
+    assert await reply(stream(sse(*pieces)), briefed(calls)) == []
+    assert calls == [("a", "weather", '{"city": "Rome"}'), ("b", "time", "{}")]
+
+
+async def test_a_reply_at_the_limit_is_told() -> None:
+    calls: list[tuple[str, str, str]] = []
+    assert await reply(stream(sse(delta("Yes"), delta(reason="length"))), briefed(calls, max_tokens=1)) == ["Yes"]
+    assert calls == [("", "limited", "")]
+
+
+async def test_a_brief_without_anything() -> None:
+    brief = Brief((), None, (), "auto", None, lambda *_: None, lambda: None)
+    async with Service(texts("Hello.")) as service:
+        handler = ChatHandler(Http(service.url), "gpt-x", "Be brief.")
+        assert [p async for p in handler.reply(replace(turn(""), brief=brief))] == ["Hello."]
+        await handler.aclose()
+        body = json.loads(service.requests[0].body)
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ""}]
+    assert "tools" not in body
+
+
+def test_results_are_those_since_the_user_spoke() -> None:
+    view = briefed([])
+    assert view.brief
+    assert view.brief.results == ()
+    after = replace(view.brief, context=(*view.brief.context, ToolResult("c3", "rain")))
+    assert after.results == (ToolResult("c3", "rain"),)
+    view.call("time")
+    turn().call("nobody")  # there is no peer: nothing happens

@@ -128,6 +128,10 @@ class Sockets:
         self._keys = keys
         self._needed = needed
 
+    def named(self, secret: str) -> str | None:
+        """The name of a key; None if it is none."""
+        return self._keys.named(secret)
+
     def whose(self, scope: Scope) -> str | None:
         """The name of its key, or where there are no keys its address; None if it may not come in."""
         client = scope.get("client")

@@ -7,12 +7,13 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from voiceloop import build
@@ -26,6 +27,8 @@ from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conver
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
+from voiceloop.server.realtime import Realtime
+from voiceloop.server.realtime_talk import Setting
 
 SOCKET_BYTES = 24 * 2**20
 """Largest WebSocket message: 15 MiB of sound as base64."""
@@ -86,19 +89,28 @@ async def app(config: Config, keys: KeyFile, folder: Path, *, talk: bool) -> Asy
     API alone. Raises ConfigError."""
     settings = config.serve
     clock = asyncio.get_running_loop().time
-    async with batch(config) as work, _conversations(config) if talk else nullcontext() as known:
+    async with batch(config) as work, _conversations(config) if talk else nullcontext() as talking:
         line = Line(settings.at_once, settings.queue, settings.per_key, settings.wait_s, clock)
         desk = Desk(settings, work, line, Rates(settings.per_minute, clock), folder)
         beyond = not is_loopback(settings.host)
         entrance = doors(settings.hosts, settings.origins, beyond=beyond)
         facts = work.facts
         names = {"stt": facts.stt, "tts": facts.tts} if facts else {}
-        routes = bridge_routes(known, Sockets(keys, needed=beyond)) if known else []
+        routes = _talk_routes(config, talking, Sockets(keys, needed=beyond)) if talking else []
         yield Running(make_app(desk, keys, entrance, key_needed=beyond, more_routes=routes), names)
 
 
+@dataclass(frozen=True, slots=True)
+class _Talking:
+    """What the doors of conversations share. assemble: the parts of a session around a port."""
+
+    known: Conversations
+    limits: Limits
+    assemble: Callable[[AudioPort], AbstractAsyncContextManager[build.Assembled]]
+
+
 @asynccontextmanager
-async def _conversations(config: Config) -> AsyncGenerator[Conversations, None]:
+async def _conversations(config: Config) -> AsyncGenerator[_Talking, None]:
     """Those of this server; their engines are shared, and warm."""
     settings = config.serve
     limits = Limits(settings.sessions, settings.sessions_each, settings.keep_s, settings.idle_s, settings.longest_s)
@@ -109,7 +121,21 @@ async def _conversations(config: Config) -> AsyncGenerator[Conversations, None]:
             return build.assemble(config, port=port, shared=shared)
 
         async with conversations(assemble, limits) as known:
-            yield known
+            yield _Talking(known, limits, assemble)
+
+
+def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[BaseRoute]:
+    """`/ws` and `/v1/realtime`."""
+    setting = Setting(
+        talking.assemble,
+        build.distant_port,
+        build.resampler,
+        config.serve.voices,
+        fast=config.serve.realtime_barge_in == "fast",
+        stt_s=config.stt.timeout_s,
+    )
+    realtime = Realtime(setting, sockets, talking.limits, lambda: talking.known.n)
+    return [*bridge_routes(talking.known, sockets), *realtime.routes()]
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

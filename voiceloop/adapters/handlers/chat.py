@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import cast
 
+from voiceloop.adapters.handlers import tools
 from voiceloop.adapters.http import Answer, Service
 from voiceloop.adapters.http_events import Events
 from voiceloop.errors import ProviderError
@@ -59,13 +60,14 @@ class ChatHandler:
 
         What a model thinks is left out. A reply cut off by the token limit just ends there.
         """
-        messages = _messages(self._system, turn)
+        request = {**self._request, "messages": _messages(self._system, turn)}
         private = [self._system, turn.text, *(_heard(m) for m in turn.history)]
+        if turn.brief:
+            request = tools.briefed(request, self._system, turn.brief)
+            private += tools.private(turn.brief)
         thoughts, tally = _Thoughts(), _Tally()
         async with (
-            self._http.open(
-                "chat/completions", json={**self._request, "messages": messages}, private=private
-            ) as answer,
+            self._http.open("chat/completions", json=request, private=private) as answer,
             aclosing(_objects(answer)) as objects,
         ):
             async for found in objects:
@@ -77,7 +79,11 @@ class ChatHandler:
         if text := thoughts.flush():
             tally.spoke = tally.spoke or not text.isspace()
             yield text
-        self._conclude(tally)
+        if turn.brief:
+            tally.calls.make(turn.brief)
+            if tally.reason == "length":
+                turn.brief.limited()
+        self._conclude(tally, offered=bool(turn.brief and turn.brief.tools))
 
     async def aclose(self) -> None:
         """Gives the connection back. Twice is legal."""
@@ -87,13 +93,15 @@ class ChatHandler:
         if found.get("error") or ("choices" not in found and {"detail", "message"} & found.keys()):
             raise answer.unexpected(json.dumps(found).encode(), "a reply")
 
-    def _conclude(self, tally: _Tally) -> None:
+    def _conclude(self, tally: _Tally, *, offered: bool = False) -> None:
         """Raises ProviderError if what came is no whole reply."""
         if tally.reason is None and not tally.done:
             raise self._http.error("broke off its reply: look at its log.", retryable=True)
         if tally.spoke:
             if tally.reason == "length":
                 log.warning("%s cut its reply off at the token limit", self._http.who)
+        elif tally.tools and offered:
+            pass  # the peer runs them
         elif tally.tools:
             raise self._http.error("only asked for a tool, and none was offered: choose another model or prompt.")
         elif tally.reason == "length":
@@ -110,6 +118,7 @@ class _Tally:
         self.done = False
         self.tools = False
         self.spoke = False
+        self.calls = tools.Calls()
 
     def add(self, found: Fields) -> str:
         """The text in one object of the stream, or in a whole answer."""
@@ -125,6 +134,7 @@ class _Tally:
         if not isinstance(part, dict):
             return ""
         delta = cast("Fields", part)
+        self.calls.add(delta.get("tool_calls"))
         self.tools = self.tools or bool(delta.get("tool_calls") or delta.get("function_call"))
         return _text(delta.get("content")) + _text(delta.get("refusal"))
 

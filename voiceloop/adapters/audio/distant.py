@@ -1,0 +1,54 @@
+"""A peer that cannot be held: a client of OpenAI's Realtime plays whatever it was sent, until it hears that somebody
+speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voiceloop.adapters.audio.peer import PeerPort
+from voiceloop.core.audio import Pcm
+from voiceloop.ports import Progress, Resampler
+
+LEAD_S = 5.0
+"""Sent ahead of what is heard: clients buffer it. What a barge-in throws away is never more."""
+
+
+class DistantPort(PeerPort):
+    """A `PeerPort` on which `hold` only looks: what was heard is known by the clock, until the client says better."""
+
+    def __init__(self, resampler: Callable[[int, int], Resampler], *, out_hz: int) -> None:
+        super().__init__(resampler, out_hz=out_hz, lead_s=LEAD_S)
+        self._seen: list[Progress] = []
+        self._at: dict[int, int] = {}
+
+    async def write(self, reply: int, pcm: Pcm) -> None:
+        """As any port. In pieces, each of which is made known: the lead may be longer than what waits to be sent, so
+        that all is sent, and nobody looks again, while the rest of a long chunk is still to be queued."""
+        for at in range(0, pcm.size, self.out_rate):
+            await super().write(reply, pcm[at : at + self.out_rate])
+            self._mouth.news.set()
+
+    def hold(self, reply: int) -> int:
+        """Samples that were probably played; it plays on."""
+        self._seen += self._look()
+        return self._at.get(reply, 0)
+
+    def resume(self, reply: int) -> None:
+        """It never stopped."""
+
+    def flush(self, reply: int) -> int:
+        """Nothing more of it is sent. The client drops the rest when it is told that somebody speaks."""
+        self._at.pop(reply, None)
+        return super().flush(reply)
+
+    def _news(self) -> tuple[Progress, ...]:
+        seen, self._seen = self._seen, []
+        return (*seen, *self._look())
+
+    def _look(self) -> tuple[Progress, ...]:
+        found = super()._news()
+        for progress in found:
+            self._at[progress.reply] = progress.n
+            while len(self._at) > 64:
+                del self._at[next(iter(self._at))]
+        return found
