@@ -15,14 +15,15 @@ from typing import Protocol
 import numpy as np
 
 from voiceloop.core.audio import RATE, Pcm, seconds, silence, split
-from voiceloop.errors import VoiceloopError
-from voiceloop.ports import Manner, Resampler, Runner, Synthesizer, Timed, Transcriber, Transcript, Translator
+from voiceloop.errors import MediaError, VoiceloopError
+from voiceloop.ports import Manner, Runner, Synthesizer, Timed, Transcriber, Transcript, Translator
 from voiceloop.server.failures import refusal
 from voiceloop.server.orders import PIECE, Facts, Heard, News, Order, Recording, Said, Sound, Speech
 from voiceloop.wire.speech_api import AudioFormat
 from voiceloop.wire.speech_errors import bad
 
-SPEECH_RATE = 24_000
+_SLICES = 5
+"""Of a second: how much is encoded in one go, 2 ms."""
 PIECE_S = 10
 NOTHING_S = 0.25
 """The silence that a text without anything to pronounce gives, as emoji alone. Such answers of a language model are
@@ -42,7 +43,6 @@ class Media:
 
     recording: Callable[[str], Iterator[Pcm]]
     encoder: Callable[[AudioFormat, int], Encoder]
-    resampler: Callable[[int, int], Resampler]
     speech: Callable[[Synthesizer, str, Manner], AsyncGenerator[Pcm, None]]
 
 
@@ -83,37 +83,38 @@ class Bench:
             async with aclosing(work):
                 async for news in work:
                     yield news
+        except MediaError as exc:
+            path = order.path if isinstance(order, Recording) else ""
+            raise refusal(MediaError(str(exc).replace(path, "file"))) from exc
         except VoiceloopError as exc:
             raise refusal(exc) from exc
 
     # --- text to sound ---
 
     async def _speech(self, order: Speech) -> AsyncGenerator[News, None]:
-        encoder = self._media.encoder(order.format, SPEECH_RATE)
+        rate = self._engines.synthesizer.rate
+        encoder = self._media.encoder(order.format, rate)
         n = 0
         async with aclosing(self._spoken(order)) as chunks:
             async for pcm in chunks:
+                for at in range(0, pcm.size, rate // _SLICES):
+                    for piece in _cut(encoder.feed(pcm[at : at + rate // _SLICES])):
+                        yield piece
+                    await asyncio.sleep(0)
                 n += pcm.size
-                for piece in _cut(encoder.feed(pcm)):
-                    yield piece
-        rest = b"" if n else encoder.feed(silence(round(NOTHING_S * SPEECH_RATE)))
+        rest = b"" if n else encoder.feed(silence(round(NOTHING_S * rate)))
         for piece in _cut(rest + encoder.finish()):
             yield piece
 
     async def _spoken(self, order: Speech) -> AsyncGenerator[Pcm, None]:
-        """At SPEECH_RATE."""
-        engine = self._engines.synthesizer
-        resampler = self._media.resampler(engine.rate, SPEECH_RATE) if engine.rate != SPEECH_RATE else None
         manner = Manner(order.voice, order.speed if order.speed != 1.0 else None, order.instructions, order.model)
-        async with aclosing(self._media.speech(engine, order.text, manner)) as chunks:
+        async with aclosing(self._media.speech(self._engines.synthesizer, order.text, manner)) as chunks:
             while True:
                 async with self._places:
                     chunk = await anext(chunks, None)
                 if chunk is None:
-                    break
-                yield resampler.process(chunk) if resampler else chunk
-        if resampler:
-            yield resampler.flush()
+                    return
+                yield chunk
 
     # --- sound to text ---
 

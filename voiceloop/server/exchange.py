@@ -77,25 +77,24 @@ class Exchange:
 
     # --- the request ---
 
-    async def chunks(self, limit: int, what: str) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. Raises Gone, and Refusal when it is longer than `limit` or stands still."""
+    async def chunks(self, limit: int, too_large: Refusal) -> AsyncGenerator[bytes, None]:
+        """The body as it comes. Raises Gone; `too_large` beyond the limit, at once where the length is told before;
+        and a Refusal when it stands still."""
         length = self.header("content-length")
-        closes = {"connection": "close"}
-        too_long = Refusal(413, f"{what} is larger than {limit} bytes.", code="payload_too_large", headers=closes)
         if length.isdecimal() and int(length) > limit:
-            raise too_long
+            raise too_large
         n = 0
         while not self._read:
             try:
                 async with asyncio.timeout(self._body_s):
                     message = await self._next()
             except TimeoutError:
-                said = f"{what} stood still for {self._body_s:g} s."
-                raise Refusal(408, said, code="timeout", headers=closes) from None
+                said = f"The body of the request stood still for {self._body_s:g} s."
+                raise Refusal(408, said, code="timeout", headers={"connection": "close"}) from None
             body: bytes = message.get("body", b"")
             n += len(body)
             if n > limit:
-                raise too_long
+                raise too_large
             yield body
 
     async def _next(self) -> Message:

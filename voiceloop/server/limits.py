@@ -78,12 +78,12 @@ class Line:
     @asynccontextmanager
     async def join(self, key: str) -> AsyncGenerator[Ticket, None]:
         """A place for as long as the context is open. Raises Refusal at once when there is none."""
+        if self.n_present >= self._room:
+            raise too_many("The server is busy and its queue is full.", self._guess_s(), "queue_full")
         if self._present[key] >= self._per_key:
             raise too_many(
                 f"{self._per_key} requests with this key are under way.", self._guess_s(), "too_many_at_once"
             )
-        if self.n_present >= self._room:
-            raise too_many("The server is busy and its queue is full.", self._guess_s(), "queue_full")
         self._present[key] += 1
         ticket = Ticket(self)
         try:

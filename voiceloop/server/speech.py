@@ -11,7 +11,7 @@ from voiceloop.server.limits import Ticket
 from voiceloop.server.orders import Sound, Speech
 from voiceloop.wire.speech_answers import CONTENT_TYPES, EVENTS, audio_delta, audio_done, error_event
 from voiceloop.wire.speech_api import SpeechRequest, speech_request
-from voiceloop.wire.speech_errors import JSON, Refusal
+from voiceloop.wire.speech_errors import JSON, Refusal, too_large
 
 MAX_BODY = 256 * 1024
 """Bytes: 4,096 characters and as many of instructions, each written as an escape of twelve, fit more than twice."""
@@ -29,7 +29,8 @@ class SpeechEndpoint(Endpoint):
             raise Refusal(415, f"The body must be {JSON}, as the header content-type says.", code="unsupported_type")
         self._desk.rates.count(exchange.key)
         async with self._desk.line.join(exchange.key) as ticket:
-            body = b"".join([chunk async for chunk in exchange.chunks(MAX_BODY, "The body")])
+            large = too_large(f"The body is larger than {MAX_BODY} bytes.")
+            body = b"".join([chunk async for chunk in exchange.chunks(MAX_BODY, large)])
             request = speech_request(body)
             order = Speech(
                 text=request.text,

@@ -41,23 +41,4 @@ def _at_once(names: Mapping[str, str]) -> int:
 
 
 def _media() -> Media:
-    return Media(build.recording, Plain, build.resampler, lambda engine, text, manner: jobs.speech(engine, text))
-
-
-class Plain:
-    def __init__(self, form: str, rate: int) -> None:
-        self._head = (
-            b""
-            if form == "pcm"
-            else b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0"
-            + rate.to_bytes(4, "little")
-            + (2 * rate).to_bytes(4, "little")
-            + b"\x02\0\x10\0data\xff\xff\xff\xff"
-        )
-
-    def feed(self, pcm):
-        head, self._head = self._head, b""
-        return head + pcm.astype("<i2").tobytes()
-
-    def finish(self):
-        return b""
+    return Media(build.recording, build.encoder, lambda engine, text, manner: jobs.speech(engine, text))

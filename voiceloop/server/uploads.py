@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from voiceloop.server.exchange import Exchange
-from voiceloop.wire.speech_errors import Refusal, bad
+from voiceloop.wire.speech_errors import Refusal, bad, too_large
 
 MAX_FILE = 26_214_400
 MAX_REST = 64 * 1024
@@ -49,7 +49,7 @@ async def received_form(exchange: Exchange, folder: Path) -> AsyncGenerator[Form
 async def _parsed(exchange: Exchange, boundary: bytes, form: Form, file: BinaryIO) -> Form:
     try:
         parts = _Parts(form, file, boundary)
-        async for chunk in exchange.chunks(MAX_FILE + MAX_REST, "file"):
+        async for chunk in exchange.chunks(MAX_FILE + MAX_REST, too_large(_LARGE, "file")):
             parts.feed(chunk)
     except FormParserError as exc:
         raise Refusal(400, f"The form cannot be read: {exc}.", code="invalid_form") from exc
@@ -137,13 +137,12 @@ class _Parts:
         if self._value is None:
             self._n_file += end - start
             if self._n_file > MAX_FILE:
-                raise Refusal(413, _LARGE, param="file", code="payload_too_large", headers={"connection": "close"})
+                raise too_large(_LARGE, "file")
             self._file.write(memoryview(data)[start:end])
             return
         self._n_rest += end - start
         if self._n_rest > MAX_REST:
-            said = f"The fields beside file have more than {MAX_REST} bytes."
-            raise Refusal(413, said, param=self._name, code="payload_too_large", headers={"connection": "close"})
+            raise too_large(f"The fields beside file have more than {MAX_REST} bytes.", self._name)
         self._value += data[start:end]
 
     def _part_end(self) -> None:

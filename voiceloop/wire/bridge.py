@@ -6,6 +6,7 @@ on both sides since the session began (microphone), or since the reply began (sp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import msgspec
@@ -15,8 +16,8 @@ from msgspec import UNSET, Struct, UnsetType
 from voiceloop.core.audio import Pcm
 from voiceloop.errors import ProtocolError
 
-LONGEST_TEXT = 65_536
-"""Bytes of one frame: 2 s of sound at 16 kHz, or a long text."""
+LONGEST = 65_536
+"""Bytes (of text: characters) of one frame that a peer may send: 2 s of sound at 16 kHz, or a long text."""
 
 RATES = (8_000, 96_000)
 """Sample rates from, to."""
@@ -245,8 +246,6 @@ class _Kind(Struct, frozen=True):
 
 def decode(frame: str) -> FromPeer | None:
     """A text frame of a peer; None for a type that we do not know, which is to be ignored. Raises ProtocolError."""
-    if len(frame) > LONGEST_TEXT:
-        raise ProtocolError(f"A message has at most {LONGEST_TEXT} characters.")
     try:
         kind = msgspec.json.decode(frame, type=_Kind).type
         if kind not in _KNOWN:
@@ -254,6 +253,14 @@ def decode(frame: str) -> FromPeer | None:
         return _checked(_DECODER.decode(frame))
     except (msgspec.DecodeError, UnicodeError) as exc:
         raise ProtocolError(f"Not a message of the bridge: {_plain(str(exc))}.") from None
+
+
+def started(query: Mapping[str, str]) -> Start:
+    """What a connection begins with that sends no `start`: its query may say the same. Raises ProtocolError."""
+    try:
+        return cast("Start", _checked(msgspec.convert(dict(query), Start, strict=False)))
+    except msgspec.ValidationError as exc:
+        raise ProtocolError(f"The query is no start: {_plain(str(exc))}.") from None
 
 
 def encode(message: ToPeer) -> str:
@@ -265,8 +272,6 @@ def sound(frame: bytes) -> Pcm:
     """The samples of a binary frame. Raises ProtocolError if it is no s16le."""
     if len(frame) % 2:
         raise ProtocolError(f"Sound is 16-bit, so a frame has an even number of bytes, not {len(frame)}.")
-    if len(frame) > LONGEST_TEXT:
-        raise ProtocolError(f"A frame has at most {LONGEST_TEXT} bytes, not {len(frame)}.")
     return np.frombuffer(frame, "<i2").astype(np.int16, copy=False)
 
 

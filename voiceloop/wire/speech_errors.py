@@ -60,6 +60,11 @@ def bad(param: str, message: str, code: str | None = None) -> Refusal:
     return Refusal(400, message, param=param, code=code)
 
 
+def too_large(message: str, param: str | None = None) -> Refusal:
+    """What is not read to its end; so the connection cannot be used again."""
+    return Refusal(413, message, param=param, code="payload_too_large", headers={"connection": "close"})
+
+
 def too_many(message: str, wait_s: float, code: str = "rate_limit_exceeded") -> Refusal:
     """Later it would go. wait_s: when. Old clients read only the header in whole seconds, so that one is rounded up."""
     after = {"retry-after": str(max(1, ceil(wait_s))), "retry-after-ms": str(max(1, ceil(wait_s * 1000)))}

@@ -227,6 +227,10 @@ class PeerPort(LiveOutlet):
         """Samples of the microphone that came so far, at the peer's rate: from here on it is to send."""
         return self._ear.n
 
+    def queued(self, reply: int) -> int:
+        """Samples of a reply that were written so far."""
+        return self._playback.counts(reply)[0]
+
     async def push(self, pcm: Pcm) -> None:
         """What the microphone heard, behind what came before; int16 (n,) at mic_hz. Waits while MOST_S are unread."""
         ear = self._ear

@@ -1,0 +1,192 @@
+"""The route `/ws`: who comes in, which conversation it is, and how many there may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.routing import WebSocketRoute
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from voiceloop.build import Assembled
+from voiceloop.errors import ProtocolError
+from voiceloop.ports import AudioPort, Resampler
+from voiceloop.server.conversation import Closing, Conversation
+from voiceloop.wire import bridge
+
+HELLO_S = 1.0
+"""Who says nothing for so long talks without `start`, and is sent `ready`."""
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many, and how long. 0: any.
+
+    sessions: at once. per_peer: of one key, or of one address. keep_s: without a connection. idle_s: without a word.
+    longest_s: each.
+    """
+
+    sessions: int = 100
+    per_peer: int = 0
+    keep_s: float = 30.0
+    idle_s: float = 0.0
+    longest_s: float = 0.0
+
+
+class Conversations:
+    """All that go on. One per server; see `conversations`."""
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]],
+        resampler: Callable[[int, int], Resampler],
+        limits: Limits,
+    ) -> None:
+        self._group = group
+        self._assemble = assemble
+        self._resampler = resampler
+        self._limits = limits
+        self._known: dict[str, tuple[Conversation, str]] = {}
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self._known)
+
+    def begin(self, hello: bridge.Start, peer: str) -> Conversation:
+        """A new one. peer: whose it is, a key or an address. Raises Closing when there are too many."""
+        limits = self._limits
+        if limits.sessions and self.n >= limits.sessions:
+            raise Closing(bridge.AGAIN_LATER, "All places are taken: try again in a while.")
+        if limits.per_peer and sum(whose == peer for _, whose in self._known.values()) >= limits.per_peer:
+            raise Closing(bridge.AGAIN_LATER, f"More than {limits.per_peer} conversations at once from here.")
+        found = Conversation(hello, self._assemble, self._resampler, keep_s=limits.keep_s)
+        self._known[found.token] = found, peer
+        self._group.create_task(self._live(found))
+        return found
+
+    def again(self, token: str, peer: str) -> Conversation:
+        """One that goes on. Raises Closing if there is none such, or it is another's."""
+        found, whose = self._known.get(token, (None, ""))
+        if found is None or whose != peer:
+            raise Closing(bridge.POLICY, "There is no such session any more: begin anew.")
+        return found
+
+    async def watch(self) -> None:
+        """Ends what takes too long. For ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for found, _ in list(self._known.values()):
+                found.check(self._limits.idle_s, self._limits.longest_s)
+
+    def stop(self) -> None:
+        """Ends all of them soon."""
+        for found, _ in list(self._known.values()):
+            found.end(bridge.GOING, "The server stops.")
+
+    async def _live(self, found: Conversation) -> None:
+        try:
+            await found.live()
+        finally:
+            del self._known[found.token]
+
+
+@asynccontextmanager
+async def conversations(
+    assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]],
+    resampler: Callable[[int, int], Resampler],
+    limits: Limits,
+) -> AsyncGenerator[Conversations, None]:
+    """Those of one server; all have ended when it is left."""
+    async with asyncio.TaskGroup() as group:
+        found = Conversations(group, assemble, resampler, limits)
+        watching = group.create_task(found.watch())
+        try:
+            yield found
+        finally:
+            watching.cancel()
+            found.stop()
+
+
+def bridge_routes(known: Conversations, whose: Callable[[WebSocket], str]) -> list[WebSocketRoute]:
+    """`/ws`. whose: the key's name, or the address, of who connects; raises Closing for who may not."""
+
+    async def serve(socket: WebSocket) -> None:
+        wire = _Socket(socket)
+        asked = cast("list[str]", socket.scope.get("subprotocols", []))
+        await socket.accept(subprotocol="voiceloop" if "voiceloop" in asked else None)
+        try:
+            peer = whose(socket)
+            hello = await wire.hello(socket.query_params)
+            if isinstance(hello, bridge.Resume):
+                await known.again(hello.token, peer).attend(wire, hello)
+            else:
+                await known.begin(hello, peer).attend(wire)
+        except Closing as why:
+            await wire.close(why.code, why.reason)
+        except ProtocolError as exc:
+            await wire.close(bridge.UNREADABLE, str(exc)[:100])
+        except ConnectionError:
+            pass
+
+    return [WebSocketRoute("/ws", serve)]
+
+
+class _Socket:
+    """A `conversation.Wire` on Starlette."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._first: str | bytes | None = None
+
+    async def hello(self, query: Mapping[str, str]) -> bridge.Start | bridge.Resume:
+        """What the peer begins with; its first frame is kept if it is another."""
+        start = bridge.started(query)
+        try:
+            async with asyncio.timeout(HELLO_S):
+                frame = await self.receive()
+        except TimeoutError:
+            return start
+        if frame is None:
+            raise ConnectionError
+        message = bridge.decode(frame) if isinstance(frame, str) else None
+        if isinstance(message, bridge.Start | bridge.Resume):
+            return message
+        self._first = frame
+        return start
+
+    async def receive(self) -> str | bytes | None:
+        """The next frame; None when the peer is gone."""
+        if self._first is not None:
+            frame, self._first = self._first, None
+            return frame
+        try:
+            message: Message = await self._socket.receive()
+        except RuntimeError:  # it was told already
+            return None
+        if message["type"] != "websocket.receive":
+            return None
+        text = message.get("text")
+        return cast("str | bytes", text if text is not None else message["bytes"])
+
+    async def send(self, frame: str | bytes) -> None:
+        """Waits until it is on its way. Raises ConnectionError when the peer is gone."""
+        try:
+            if isinstance(frame, str):
+                await self._socket.send_text(frame)
+            else:
+                await self._socket.send_bytes(frame)
+        except (WebSocketDisconnect, RuntimeError) as exc:
+            raise ConnectionError from exc
+
+    async def close(self, code: int, reason: str) -> None:
+        """The end. Never raises."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code, reason)
