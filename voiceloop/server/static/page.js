@@ -124,6 +124,7 @@ function step(next) {
   latest = next;
   for (const { line } of entries.values()) line.classList.remove("now");
   for (const found of [next.user, next.assistant]) found?.line.classList.add("now");
+  if ($("log").querySelector("li:not(.now)")) document.body.dataset.past = "";
   $("log").scrollTop = $("log").scrollHeight;
 }
 
