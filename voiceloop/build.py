@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -105,6 +106,14 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
         yield Engines(hearing, speaking, answering, end_of_turn(tools), names)
+
+
+async def warm(shared: Engines) -> None:
+    """Loads what they need, before the first session asks. Raises ConfigError, ProviderError."""
+    async with asyncio.TaskGroup() as group:
+        for engine in (shared.transcriber, shared.synthesizer, shared.handler, shared.end_of_turn):
+            if engine is not None:
+                group.create_task(engine.warm_up())
 
 
 @asynccontextmanager

@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="HOST", help="where to listen: this machine only (127.0.0.1) without a key")
     parser.add_argument("--port", type=int, metavar="N", help="8000; 0: any that is free")
-    parser.add_argument("--only", choices=["speech-api"], help="what to serve; so far there is nothing else")
+    parser.add_argument("--only", choices=["speech-api"], help="no page and no conversations, so less memory")
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,11 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     upload_s: _Seconds = 30.0
     piece_s: _Seconds = 60.0
     max_hours: Annotated[float, Meta(gt=0.0, le=1000.0)] = 4.0
+    sessions: _Count = 100
+    sessions_each: _Count = 0
+    keep_s: _Seconds = 30.0
+    idle_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+    longest_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     voices: dict[str, str] = {}
     models: dict[str, str] = {}
     unknown_models: Literal["default", "error"] = "default"

@@ -62,7 +62,9 @@ def bench(
 ) -> Bench:
     """The real work with fake engines."""
     engines = Engines(
-        transcriber or FakeTranscriber(delay_s=0), synthesizer or FakeSynthesizer(delay_s=0), {"stt": "fake", "tts": "fake"}
+        transcriber or FakeTranscriber(delay_s=0),
+        synthesizer or FakeSynthesizer(delay_s=0),
+        {"stt": "fake", "tts": "fake"},
     )
     return Bench(engines, Media(build.encoder, jobs.speech, lambda: None), at_once=2, max_s=max_s)
 

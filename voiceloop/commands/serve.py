@@ -26,7 +26,7 @@ def serve(args: argparse.Namespace) -> int:
     config = configured(args)
     flags = {"serve.host": args.host, "serve.port": args.port}
     config = override(config, {key: value for key, value in flags.items() if value is not None})
-    return wait_for(_serve(config, args.json))
+    return wait_for(_serve(config, args.json, talk=args.only is None))
 
 
 def keys(args: argparse.Namespace) -> int:
@@ -55,13 +55,13 @@ def key_file(config: Config) -> KeyFile:
     return KeyFile(Path(config.serve.keys).expanduser() if config.serve.keys else build.state_folder() / "keys")
 
 
-async def _serve(config: Config, as_json: bool) -> None:
+async def _serve(config: Config, as_json: bool, *, talk: bool) -> None:
     from voiceloop.server import running
 
     file = key_file(config)
     running.check(config, file)
     with running.listening(config) as listener, tempfile.TemporaryDirectory(prefix="voiceloop-") as folder:
-        async with running.app(config, file, Path(folder)) as app:
+        async with running.app(config, file, Path(folder), talk=talk) as app:
             print(_ready(config, app.names, listener, keyed=bool(file.read()), as_json=as_json), flush=True)
             await running.run(config, app.app, listener)
 

@@ -18,6 +18,8 @@ from voiceloop.server.keys import KeyFile
 from voiceloop.wire.speech_errors import Refusal
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+KEY_PROTOCOL = "voiceloop-key."
+"""A subprotocol that begins so carries a key; it is never answered, nor logged."""
 _CORS_METHODS = "GET, POST, OPTIONS"
 _CORS_S = "600"
 
@@ -115,6 +117,24 @@ class Keyed:
         if name is None:
             raise Refusal(401, "The key is not valid.", code="invalid_api_key", headers=wants)
         return name
+
+
+class Sockets:
+    """Who opens a WebSocket: browsers can send no header, so a key may come as a subprotocol as well."""
+
+    def __init__(self, keys: KeyFile, *, needed: bool) -> None:
+        self._keys = keys
+        self._needed = needed
+
+    def whose(self, scope: Scope) -> str | None:
+        """The name of its key, or where there are no keys its address; None if it may not come in."""
+        client = scope.get("client")
+        if not self._needed and not self._keys.read():
+            return str(client[0]) if client else "?"
+        scheme, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        offered = [secret.strip()] if scheme.lower() == "bearer" else []
+        offered += [name.removeprefix(KEY_PROTOCOL) for name in scope["subprotocols"] if name.startswith(KEY_PROTOCOL)]
+        return next((name for key in offered if (name := self._keys.named(key))), None)
 
 
 async def _preflight(headers: Headers, send: Send) -> None:

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from voiceloop.build import Assembled
 from voiceloop.errors import ProtocolError
 from voiceloop.ports import AudioPort, Resampler
+from voiceloop.server.access import Sockets
 from voiceloop.server.conversation import Closing, Conversation
 from voiceloop.wire import bridge
 
@@ -115,15 +116,16 @@ async def conversations(
             found.stop()
 
 
-def bridge_routes(known: Conversations, whose: Callable[[WebSocket], str]) -> list[WebSocketRoute]:
-    """`/ws`. whose: the key's name, or the address, of who connects; raises Closing for who may not."""
+def bridge_routes(known: Conversations, sockets: Sockets) -> list[WebSocketRoute]:
+    """`/ws`."""
 
     async def serve(socket: WebSocket) -> None:
         wire = _Socket(socket)
         asked = cast("list[str]", socket.scope.get("subprotocols", []))
         await socket.accept(subprotocol="voiceloop" if "voiceloop" in asked else None)
         try:
-            peer = whose(socket)
+            if (peer := sockets.whose(socket.scope)) is None:
+                raise Closing(bridge.POLICY, "A key is needed, and this is none.")
             hello = await wire.hello(socket.query_params)
             if isinstance(hello, bridge.Resume):
                 await known.again(hello.token, peer).attend(wire, hello)

@@ -8,18 +8,21 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from voiceloop import build
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.server.access import doors, is_loopback
+from voiceloop.ports import AudioPort
+from voiceloop.server.access import Sockets, doors, is_loopback
 from voiceloop.server.app import make_app
 from voiceloop.server.batch import batch
+from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conversations
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
@@ -78,18 +81,35 @@ def listening(config: Config) -> Generator[socket.socket, None, None]:
 
 
 @asynccontextmanager
-async def app(config: Config, keys: KeyFile, folder: Path) -> AsyncGenerator[Running, None]:
-    """The app with a worker whose engines are warm. folder: for uploads. Raises ConfigError."""
+async def app(config: Config, keys: KeyFile, folder: Path, *, talk: bool) -> AsyncGenerator[Running, None]:
+    """The app with a worker whose engines are warm. folder: for uploads. talk: conversations too, and not the speech
+    API alone. Raises ConfigError."""
     settings = config.serve
     clock = asyncio.get_running_loop().time
-    async with batch(config) as work:
+    async with batch(config) as work, _conversations(config) if talk else nullcontext() as known:
         line = Line(settings.at_once, settings.queue, settings.per_key, settings.wait_s, clock)
         desk = Desk(settings, work, line, Rates(settings.per_minute, clock), folder)
         beyond = not is_loopback(settings.host)
         entrance = doors(settings.hosts, settings.origins, beyond=beyond)
         facts = work.facts
         names = {"stt": facts.stt, "tts": facts.tts} if facts else {}
-        yield Running(make_app(desk, keys, entrance, key_needed=beyond), names)
+        routes = bridge_routes(known, Sockets(keys, needed=beyond)) if known else []
+        yield Running(make_app(desk, keys, entrance, key_needed=beyond, more_routes=routes), names)
+
+
+@asynccontextmanager
+async def _conversations(config: Config) -> AsyncGenerator[Conversations, None]:
+    """Those of this server; their engines are shared, and warm."""
+    settings = config.serve
+    limits = Limits(settings.sessions, settings.sessions_each, settings.keep_s, settings.idle_s, settings.longest_s)
+    async with build.engines(config) as shared:
+        await build.warm(shared)
+
+        def assemble(port: AudioPort) -> AbstractAsyncContextManager[build.Assembled]:
+            return build.assemble(config, port=port, shared=shared)
+
+        async with conversations(assemble, build.resampler, limits) as known:
+            yield known
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

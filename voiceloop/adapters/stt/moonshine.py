@@ -97,11 +97,12 @@ class Moonshine:
         return LONGEST
 
     async def warm_up(self) -> None:
-        """Loads the weights, about 0.5 s, and decodes a second of silence.
+        """Loads the weights, about 0.5 s, and decodes a second of silence; nothing if they are there.
 
         Raises ConfigError if the package is missing, else ProviderError.
         """
-        await self._run(np.zeros(RATE, np.float32), ())
+        if self._model is None:
+            await self._run(np.zeros(RATE, np.float32), ())
 
     async def transcribe(self, pcm: Pcm, *, language: str | None = None, prompt: str | None = None) -> Transcript:
         """The words of one segment, English whatever `language` says; there is no place for a prompt.

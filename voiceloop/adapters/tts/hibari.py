@@ -52,10 +52,12 @@ class Hibari:
         return ("heart",)
 
     async def warm_up(self) -> None:
-        """Loads the voice and its dictionary, 0.5 to 4.5 s, and speaks two words to nobody.
+        """Loads the voice and its dictionary, 0.5 to 4.5 s, and speaks two words to nobody; nothing if they are there.
 
         Raises ConfigError if the package is missing, else ProviderError.
         """
+        if self._voice is not None:
+            return
         with engine_errors("hibari", "tts"):
             await self._runner.call(lambda: list(self._speak("Warm up.")), timeout_s=self._timeout_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -107,7 +108,9 @@ class SileroVad:
         return binding
 
 
+@cache
 def _open_session() -> _Session:
+    """One for the process: it keeps nothing between runs, and each of it would take 4 MB."""
     # find_spec, not import: only a file of the package is wanted, not its own wrapper around onnxruntime.
     spec = importlib.util.find_spec(_PACKAGE)
     try:
