@@ -26,6 +26,7 @@ from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conver
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
+from voiceloop.server.page import page_routes
 
 SOCKET_BYTES = 24 * 2**20
 """Largest WebSocket message: 15 MiB of sound as base64."""
@@ -93,7 +94,7 @@ async def app(config: Config, keys: KeyFile, folder: Path, *, talk: bool) -> Asy
         entrance = doors(settings.hosts, settings.origins, beyond=beyond)
         facts = work.facts
         names = {"stt": facts.stt, "tts": facts.tts} if facts else {}
-        routes = bridge_routes(known, Sockets(keys, needed=beyond)) if known else []
+        routes = [*page_routes(), *bridge_routes(known, Sockets(keys, needed=beyond))] if known else []
         yield Running(make_app(desk, keys, entrance, key_needed=beyond, more_routes=routes), names)
 
 
