@@ -393,6 +393,42 @@ def test_pressing_typing_and_muting(puppet: Puppet, cable: Cable, opened: Callab
     until(page, lambda: puppet.told("end"))
 
 
+def test_a_wall_screen_begins_by_itself(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
+    shows(opened(cable.port, path="?kiosk"), "listening")
+
+
+AIR = """
+const air = new AudioContext();
+const ear = air.createMediaStreamDestination();
+navigator.mediaDevices.getUserMedia = async () => ear.stream;
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...rest) {
+  if (to instanceof AudioDestinationNode) {
+    const way = this.context.createMediaStreamDestination();
+    connect.call(this, way);
+    connect.call(air.createMediaStreamSource(way.stream), ear);
+  }
+  return connect.call(this, to, ...rest);
+};
+"""
+"""A microphone that hears the loudspeaker, which nothing cancels."""
+
+
+@pytest.mark.parametrize("script", [AIR, ""])
+def test_an_echo_is_reported(puppet: Puppet, cable: Cable, opened: Callable[..., Any], script: str) -> None:
+    page = opened(cable.port, script=script)
+    page.click("#orb")
+    shows(page, "listening")
+    speech = recording("jfk.flac")
+    longer = np.interp(np.arange(speech.size * 3 // 2) / 1.5, np.arange(speech.size), speech).astype(np.int16)
+    send(puppet, 1, longer)
+    if script:
+        assert until(page, lambda: puppet.told("echo"))[0]["likeness"] > 0.75
+    else:
+        until(page, lambda: last_played(puppet)["samples"] > 8 * VOICE)
+        assert puppet.told("echo") == []
+
+
 def test_a_session_that_is_no_more_begins_anew(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
     page = opened(cable.port)
     page.click("#orb")

@@ -60,6 +60,7 @@ function render() {
   document.body.dataset.view = next;
   $("word").textContent = said;
   $("hint").textContent = loop.keyed && ["listening", "hearing"].includes(next) ? "Let go when you have finished" : hint;
+  if (next === "connecting" && facts.asking) $("hint").textContent = "If the browser asks, allow the microphone";
   $("hint").hidden = ["trouble", "closed"].includes(next);
   document.title = next === "off" ? "voiceloop" : `${said} · voiceloop`;
   const on = loop.started && facts.status !== "off";
@@ -165,6 +166,7 @@ function mark(text) {
 
 loop.on("transcript", ({ role, text, turn, reply }) => {
   const found = entry(role, role === "user" ? turn : reply);
+  if (role === "user" && found.text === text) return; // said again after a reconnect
   found.text = role === "user" || !found.text ? text : `${found.text} ${text}`;
   write(found);
   if (role === "user") announce(`You said: ${text}`);
@@ -219,11 +221,12 @@ loop.on("latency", ({ ms }) => {
 
 loop.on("connection", ({ status, text, code, again, attempts }) => {
   facts.status = status === "connecting" && again ? "lost" : status;
+  facts.asking = false;
   if (status === "open" && !again) {
     if (session && entries.size) mark("A new conversation");
     session++;
   }
-  if (status === "lost") notice(attempts > 3 ? text || "The server cannot be reached. It is tried again and again." : "");
+  if (status === "lost") notice(attempts > 3 ? text || "The server cannot be reached, or does not let this page in. It is tried again and again." : "");
   if (status === "open") notice("");
   if (status === "closed") {
     Object.assign(facts, { code, text, more: code === 1008 ? "If it needs a key, type it here." : "" });
@@ -269,7 +272,7 @@ function fill(select, devices, now, standard) {
 
 async function start({ listen = true } = {}) {
   if (loop.started) return;
-  Object.assign(facts, { trouble: "", text: "", more: "", code: 0, status: "connecting", state: "listening", typing: !listen });
+  Object.assign(facts, { trouble: "", text: "", more: "", code: 0, status: "connecting", state: "listening", typing: !listen, asking: listen });
   if (!$("key-form").hidden && $("key").value) {
     loop.key = $("key").value;
     sessionStorage.setItem("key", loop.key);
@@ -359,7 +362,7 @@ $("keyed").addEventListener("change", ({ target }) => {
   loop.keyed = target.checked;
   render();
 });
-addEventListener("pagehide", () => loop.stop());
+addEventListener("pagehide", () => loop.started && end());
 
 if (kiosk) {
   document.body.dataset.kiosk = "";

@@ -18,6 +18,7 @@ const REPORT_MS = 200;
 const SOCKET_S = 0.2; // sound that may wait inside the socket; more stays here, where it can be sent again
 const LAG_S = 5; // a line that is slower than speech: what is older than this is given up
 const SILENT_MS = 3000; // a line that acknowledged and stopped doing so for this long is dead
+const QUEUE_S = 120; // a server that sends everything at once; ours sends 0.4 s ahead
 const KEPT_REPLIES = 32;
 
 const dB = (power) => 10 * Math.log10(power + 1e-9);
@@ -181,7 +182,7 @@ export class Player {
   }
 
   push(reply, at, pcm) {
-    if (this.dropped.has(reply)) return;
+    if (this.dropped.has(reply) || this.waiting > QUEUE_S * this.rate) return;
     const wanted = this.wanted.get(reply) ?? at;
     const from = Math.max(0, wanted - at);
     if (from >= pcm.length) return;
@@ -427,6 +428,7 @@ const REFUSALS = {
   AbortError: "busy",
 };
 
+const SEEN = ["visibilitychange", "pointerdown", "keydown"];
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Microphone and loudspeaker: an AudioContext with one node. on: called with what the sound thread tells. */
@@ -435,7 +437,10 @@ class Devices {
     Object.assign(this, { heard, ended, changed });
     this.context = this.node = this.output = this.source = this.stream = this.element = null;
     this.onchange = () => this.changed();
-    this.onseen = () => document.visibilityState === "visible" && this.context?.resume();
+    // Phones stop the sound behind a call or a locked screen; it goes on when somebody looks at the page or touches it.
+    this.onseen = () => {
+      if (document.visibilityState === "visible" && this.context?.state !== "running") this.context?.resume();
+    };
   }
 
   get rate() {
@@ -458,7 +463,7 @@ class Devices {
     if (sinkId) await this.choose_speaker(sinkId).catch(() => {});
     await Promise.race([this.context.resume(), sleep(1000)]);
     navigator.mediaDevices.addEventListener("devicechange", this.onchange);
-    document.addEventListener("visibilitychange", this.onseen);
+    for (const kind of SEEN) document.addEventListener(kind, this.onseen);
     if (this.context.state !== "running") throw new Trouble("blocked");
   }
 
@@ -527,7 +532,7 @@ class Devices {
 
   close() {
     navigator.mediaDevices?.removeEventListener("devicechange", this.onchange);
-    document.removeEventListener("visibilitychange", this.onseen);
+    for (const kind of SEEN) document.removeEventListener(kind, this.onseen);
     this.release();
     this.element?.pause();
     this.context?.close().catch(() => {});
@@ -763,7 +768,7 @@ export class VoiceLoop extends (globalThis.EventTarget ?? Object) {
   async start({ listen = true } = {}) {
     if (this.started) return;
     const protocols = this.key ? ["voiceloop", `voiceloop-key.${this.key}`] : ["voiceloop"];
-    this.#line = new Line({
+    const line = new Line({
       url: this.url,
       protocols,
       hello: () => ({ sample_rate: MIC_HZ, agent_sample_rate: this.#devices.rate, reports: true, name: this.name }),
@@ -772,14 +777,19 @@ export class VoiceLoop extends (globalThis.EventTarget ?? Object) {
       sound: (data) => this.#play(data),
       status: (status, facts) => this.#connection(status, facts),
     });
+    this.#line = line;
     try {
       await this.#devices.open(listen, this.microphone, this.speaker);
     } catch (error) {
-      this.stop();
+      if (this.#line === line) this.stop();
       if (error instanceof Trouble) this.#tell("trouble", { kind: error.kind, text: error.message });
       throw error;
     }
-    if (!this.#line) return; // stopped meanwhile
+    if (this.#line !== line) {
+      // Stopped while the browser still asked.
+      if (!this.#line) this.#devices.close();
+      return;
+    }
     this.volume = this.#volume;
     this.#line.connect();
     this.#devicesChanged();
