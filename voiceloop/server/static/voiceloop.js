@@ -313,8 +313,8 @@ export class EchoWatch {
     const { frames, lags, mic, voice } = this;
     const said = voice.slice(0, frames);
     const loud = said.filter((level) => level > -45).length;
-    const spread = Math.max(...mic) - Math.min(...mic);
-    if (loud < frames / 4 || loud > frames * 0.95 || spread < 10) return 0;
+    const steady = (levels) => Math.max(...levels) - Math.min(...levels) < 10; // nothing to compare
+    if (loud < frames / 4 || steady(said) || steady(mic)) return 0;
     let best = 0;
     for (let lag = 0; lag < lags; lag++) best = Math.max(best, alike(said, mic.slice(lag, lag + frames)));
     return best;
