@@ -429,6 +429,20 @@ def test_an_echo_is_reported(puppet: Puppet, cable: Cable, opened: Callable[...,
         assert puppet.told("echo") == []
 
 
+def test_a_line_that_has_gone_silent_is_replaced(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
+    """Without a network a socket stays open, and nothing comes of it: only the missing acknowledgements tell."""
+    page = opened(cable.port)
+    page.click("#orb")
+    shows(page, "listening")
+    until(page, lambda: puppet.mic.size > RATE)
+    puppet.say({"type": "ack", "mic": RATE})
+    until(page, lambda: puppet.told("resume"))
+    shows(page, "listening")
+    assert puppet.n_connections == 2
+    n = puppet.mic.size
+    until(page, lambda: puppet.mic.size > n + RATE)
+
+
 def test_a_session_that_is_no_more_begins_anew(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
     page = opened(cable.port)
     page.click("#orb")
@@ -438,6 +452,7 @@ def test_a_session_that_is_no_more_begins_anew(puppet: Puppet, cable: Cable, ope
     cable.cut()
     shows(page, "lost")
     cable.mend()
+    until(page, lambda: len(puppet.told("start")) == 2)
     shows(page, "listening")
     assert [m["type"] for m in puppet.messages if m["type"] in ("start", "resume")] == ["start", "resume", "start"]
     puppet.say({"type": "transcript", "role": "user", "text": "After.", "final": True, "turn": 1})

@@ -17,7 +17,9 @@ const KEEP_MIC_S = 30;
 const REPORT_MS = 200;
 const SOCKET_S = 0.2; // sound that may wait inside the socket; more stays here, where it can be sent again
 const LAG_S = 5; // a line that is slower than speech: what is older than this is given up
-const SILENT_MS = 3000; // a line that acknowledged and stopped doing so for this long is dead
+const SILENT_MS = 2500; // a line that acknowledged and stopped doing so for this long is dead
+const DOUBT_MS = 500; // after a page stood still, its messages are read later than its microphone
+const OPEN_MS = 5000; // a connection that does not come about by then is tried anew
 const QUEUE_S = 120; // a server that sends everything at once; ours sends 0.4 s ahead
 const KEPT_REPLIES = 32;
 
@@ -568,7 +570,7 @@ class Line {
     this.waiting = []; // messages for when it is ready
     this.acked = this.lastHeard = 0;
     this.catchingUp = false;
-    this.timer = 0;
+    this.timer = this.doubt = 0;
     this.ononline = () => this.timer && this.connect();
     globalThis.addEventListener("online", this.ononline);
   }
@@ -593,6 +595,7 @@ class Line {
     socket.onmessage = mine(({ data }) => this.#take(data));
     socket.onclose = mine(({ code, reason }) => this.#lost(code, reason, resuming));
     this.lastHeard = performance.now();
+    this.doubt = setTimeout(mine(() => socket.readyState === WebSocket.CONNECTING && this.#lost(1006, "")), OPEN_MS);
   }
 
   /** Sends a message, or keeps it until it can be sent. now: a late one would be of no use. */
@@ -605,7 +608,9 @@ class Line {
   hear(frame) {
     this.mic.push(frame);
     if (!this.ready) return;
-    if (this.acked && performance.now() - this.lastHeard > SILENT_MS) return this.#lost(1006, "");
+    if (this.acked && this.#silent && !this.doubt) {
+      this.doubt = setTimeout(() => (this.#silent ? this.#lost(1006, "") : (this.doubt = 0)), DOUBT_MS);
+    }
     this.#pump();
   }
 
@@ -617,7 +622,13 @@ class Line {
     this.#drop();
   }
 
+  get #silent() {
+    return performance.now() - this.lastHeard > SILENT_MS;
+  }
+
   #greet(token) {
+    clearTimeout(this.doubt);
+    this.doubt = 0;
     const first = token
       ? { type: "resume", token, mic: this.mic.position, played: this.played() }
       : { type: "start", ...this.hello() };
@@ -681,6 +692,8 @@ class Line {
 
   #drop() {
     const socket = this.socket;
+    clearTimeout(this.doubt);
+    this.doubt = 0;
     this.socket = null;
     this.ready = false;
     if (!socket) return;
