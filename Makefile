@@ -28,7 +28,7 @@ run:
 
 environment:
 	@sh .ci/need libportaudio2 espeak-ng pulseaudio pulseaudio-utils libasound2-plugins chromium
-	@sh .ci/venv local media serve sherpa dev
+	@sh .ci/venv local media align serve sherpa dev
 
 test: environment
 	@echo "== format" && $(PY) -m ruff format --check .
@@ -40,7 +40,7 @@ test: environment
 
 test-clients:
 	@if ls tests/clients/*.py > /dev/null 2>&1; \
-	then sh .ci/venv local media serve sherpa dev && $(PY) -m pytest tests/clients $(ARGS); \
+	then sh .ci/venv local media align serve sherpa dev && $(PY) -m pytest tests/clients $(ARGS); \
 	else echo "There are no tests with foreign clients yet."; fi
 
 bench:

@@ -89,7 +89,7 @@ async def measure(directory: Path, config: Config, show: bool) -> None:
     async with build.transcriber(config) as engine:
         for name, _, transcript, *_ in rows:
             said = words(transcript)
-            text = words((await jobs.transcribe(engine, directory / name, lambda _: None)).text)
+            text = words((await jobs.transcribe(engine, directory / name)).text)
             heard, n = await by_loop(config, directory / name)
             whole.append((errors(said, text), len(said)))
             loop.append((errors(said, heard), len(said)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceloop import calibration, lexicons
+from voiceloop import calibration, lexicons, makers
 from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
@@ -19,12 +19,13 @@ from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.makers import Tools, echo_canceller, other_sound
+from voiceloop.makers import peer_port as peer_port
 from voiceloop.media import Reel as Reel
 from voiceloop.media import encoder as encoder
 from voiceloop.media import recording as recording
 from voiceloop.media import resampler as resampler
 from voiceloop.media import sound_file as sound_file
-from voiceloop.ports import AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import Aligner, AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
 from voiceloop.registry import Port, find, known
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -77,12 +78,12 @@ async def assemble(
     """
     async with AsyncExitStack() as closing:
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
-        vad, vad_name = _vad(config)
+        found, vad_name = vad(config)
         echo, barge_in, notices = echo_canceller(config) if port is None else (None, True, ())
         others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
             port=port or audio_port(config),
-            vad=vad,
+            vad=found,
             transcriber=shared.transcriber,
             handler=shared.handler,
             synthesizer=shared.synthesizer,
@@ -146,6 +147,16 @@ async def synthesizer(config: Config) -> AsyncGenerator[Synthesizer, None]:
     """The configured synthesizer alone, warmed up."""
     async with _tools(config) as tools:
         engine = _tts(tools)
+        await engine.warm_up()
+        yield engine
+
+
+@asynccontextmanager
+async def aligner(config: Config) -> AsyncGenerator[Aligner, None]:
+    """Finds when known words were said: by a model where one is installed and the language is English."""
+    async with _tools(config) as tools:
+        engine = makers.aligner(tools)
+        tools.closing.push_async_callback(engine.aclose)
         await engine.warm_up()
         yield engine
 
@@ -328,7 +339,8 @@ def _device(name: str | int) -> str | int | None:
     return None if name == "" else name
 
 
-def _vad(config: Config) -> tuple[Vad, str]:
+def vad(config: Config) -> tuple[Vad, str]:
+    """The configured voice activity detector, and its name. Raises ConfigError."""
     name = choose(config, "vad")
     make: Callable[[Config], Vad] = find("vad", name).load()
     return make(config), name

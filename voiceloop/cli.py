@@ -152,41 +152,79 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (examined, add("calibrate", calibrate)):
         sub.add_argument("--input", nargs=1, default=[], metavar="NAME", help="microphone (name or number)")
         sub.add_argument("--output", metavar="NAME", help="loudspeaker (name or number)")
-    speak = add("say", say)
-    speak.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
-    speak.add_argument("-o", "--out", "--output", metavar="FILE", help="a WAV file instead of the loudspeaker")
-    listen = add("transcribe", transcribe)
-    listen.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG ...")
-    _serve_arguments(add("serve", serve))
-    _key_arguments(add("keys", keys, plain))
-    _replay_arguments(add("replay", replay, plain))
-    reasons = add("why", why, plain)
-    reasons.add_argument("file", nargs="?", metavar="FILE", help="a recording; without it, the last session")
-    reasons.add_argument("--last", type=_count, default=3, metavar="N", help="how many turns (3)")
-    return parser
-
-
-def _serve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", metavar="HOST", help="where to listen: this machine only (127.0.0.1) without a key")
-    parser.add_argument("--port", type=int, metavar="N", help="8000; 0: any that is free")
-    parser.add_argument("--only", choices=["speech-api"], help="no page and no conversations, so less memory")
-
-
-def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
-    parser.add_argument(
+    _speech(add("say", say), add("transcribe", transcribe))
+    _serving(add("serve", serve), add("keys", keys, plain))
+    again = add("replay", replay, plain)
+    again.add_argument("file", metavar="FILE", help="what `voiceloop run --record FILE` wrote")
+    again.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="what would have been different, as turn.wait_s=0.9; may be repeated",
     )
+    reasons = add("why", why, plain)
+    reasons.add_argument("file", nargs="?", metavar="FILE", help="a recording; without it, the last session")
+    reasons.add_argument("--last", type=_count, default=3, metavar="N", help="how many turns (3)")
+    return parser
 
 
-def _key_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["add", "list", "remove"])
-    parser.add_argument("name", nargs="?", metavar="NAME", help="whose key it is")
-    parser.add_argument("--config", metavar="FILE", help="a TOML file; serve.keys names the file of hashes")
+class _Key(argparse.Action):
+    """A flag that sets a key of the configuration, named by its dest."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.keys = {**getattr(namespace, "keys", {}), self.dest: values}
+
+
+def _speech(speak: argparse.ArgumentParser, listen: argparse.ArgumentParser) -> None:
+    """The arguments of say and transcribe."""
+
+    def key(parser: argparse.ArgumentParser, flag: str, key: str, metavar: str, help: str, type: type = str) -> None:
+        parser.add_argument(
+            flag, dest=key, action=_Key, default=argparse.SUPPRESS, metavar=metavar, type=type, help=help
+        )
+
+    what = speak.add_mutually_exclusive_group(required=True)
+    what.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - reads standard input")
+    what.add_argument("-f", "--file", metavar="FILE", help="a file with the text, of any length")
+    speak.add_argument(
+        "-o", "--out", "--output", metavar="FILE", help="a file instead of the loudspeaker; its end says the format"
+    )
+    speak.add_argument(
+        "--format", choices=("mp3", "opus", "aac", "m4a", "flac", "wav", "pcm"), help="of the file, whatever its name"
+    )
+    key(speak, "--voice", "tts.voice", "NAME", "who speaks")
+    key(speak, "--speed", "tts.speed", "N", "0.25 to 4", float)
+    key(speak, "--instructions", "tts.instructions", "TEXT", "how to speak, for services that take it")
+    key(speak, "--model", "tts.model", "NAME", "the model of a service")
+    listen.add_argument("file", nargs="+", metavar="FILE", help="sound, films, or folders of them")
+    listen.add_argument(
+        "--format", choices=("text", "json", "verbose_json", "srt", "vtt"), help="of the transcript (text)"
+    )
+    listen.add_argument(
+        "-o", "--out", "--output", metavar="NAME", help="a file for the transcript; a folder for several"
+    )
+    listen.add_argument("--words", action="store_true", help="verbose_json: when each word was said, too")
+    listen.add_argument("--temperature", type=float, default=0.0, metavar="N", help="0 to 1, for services")
+    key(listen, "--language", "stt.language", "CODE", "as en; a service finds out by itself")
+    key(listen, "--prompt", "stt.prompt", "TEXT", "words that help recognition, for services")
+    key(listen, "--model", "stt.model", "NAME", "the model of a service")
+
+
+def _serving(server: argparse.ArgumentParser, keys: argparse.ArgumentParser) -> None:
+    """The arguments of serve and keys."""
+    server.add_argument("--host", metavar="HOST", help="where to listen: this machine only (127.0.0.1) without a key")
+    server.add_argument("--port", type=int, metavar="N", help="8000; 0: any that is free")
+    server.add_argument("--only", choices=["speech-api"], help="no page and no conversations, so less memory")
+    keys.add_argument("action", choices=["add", "list", "remove"])
+    keys.add_argument("name", nargs="?", metavar="NAME", help="whose key it is")
+    keys.add_argument("--config", metavar="FILE", help="a TOML file; serve.keys names the file of hashes")
 
 
 def _count(text: str) -> int:

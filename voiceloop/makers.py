@@ -10,13 +10,26 @@ import os
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.ports import EchoCanceller, EndOfTurn, Handler, OtherSound, Runner, Synthesizer, Transcriber, Vad
+from voiceloop.media import tempo
+from voiceloop.peers import Peer
+from voiceloop.ports import (
+    Aligner,
+    EchoCanceller,
+    EndOfTurn,
+    Handler,
+    OtherSound,
+    Runner,
+    Synthesizer,
+    Transcriber,
+    Vad,
+)
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -115,6 +128,16 @@ async def knock(config: Config) -> tuple[list[float], int, list[str]]:
     return trips, status, []
 
 
+def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None = None) -> Peer:
+    """One far away. mic_hz, out_hz: its rates. reports: it says what it played. lead_s: how far ahead it is sent."""
+    from voiceloop.adapters.audio.peer import LEAD_S, PeerPort
+    from voiceloop.adapters.resample.stream import StreamResampler
+
+    return PeerPort(
+        StreamResampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
+    )
+
+
 def silero(config: Config) -> Vad:
     """The Silero model, woken by webrtcvad."""
     from voiceloop.adapters.vad.gated import GatedVad
@@ -155,6 +178,15 @@ def openai_stt(tools: Tools) -> Transcriber:
     return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
 
 
+def aligner(tools: Tools) -> Aligner:
+    """pocketsphinx where it is installed and the language may be English, else the letters."""
+    from voiceloop.adapters.align.letters import Letters
+    from voiceloop.adapters.align.sphinx import Sphinx
+
+    english = tools.config.stt.language in ("", "en")
+    return Sphinx(tools.runner) if english and find_spec("pocketsphinx") else Letters()
+
+
 def smart_turn(tools: Tools) -> EndOfTurn:
     """The end-of-turn model in turn.model_path, or that of an installed pipecat-ai."""
     from voiceloop.adapters.endofturn.smart_turn import SmartTurn
@@ -167,14 +199,19 @@ def hibari(tools: Tools) -> Synthesizer:
     """The embedded voice."""
     from voiceloop.adapters.tts.hibari import Hibari
 
-    return Hibari(tools.runner)
+    tts = tools.config.tts
+    # As the fallback of a service, it has not the service's voices.
+    voice = tts.voice if tts.engine in ("hibari", "auto") else ""
+    return Hibari(tools.runner, voice=voice, speed=tts.speed, stretch=tempo)
 
 
 def espeak(tools: Tools) -> Synthesizer:
     """espeak-ng as a program."""
     from voiceloop.adapters.tts.espeak import Espeak
 
-    return Espeak(tools.config.tts.voice or "en")
+    tts = tools.config.tts
+    voice = tts.voice if tts.engine in ("espeak", "auto") else ""
+    return Espeak(voice or "en", speed=tts.speed, stretch=tempo)
 
 
 def openai_tts(tools: Tools) -> Synthesizer:

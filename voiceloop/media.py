@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from voiceloop.adapters.media.endings import cut_off
 from voiceloop.core.audio import Pcm
+from voiceloop.errors import ConfigError, MediaError
 from voiceloop.ports import Resampler
 
 if TYPE_CHECKING:
     from voiceloop.adapters.media.encode import Encoder
+    from voiceloop.adapters.media.tempo import Tempo
 
 _PLAIN = (b"RIFF", b"RF64", b"fLaC", b"FORM", b".snd", b"caff")
 """How files begin that libsndfile reads, which is always there: WAV, FLAC, AIFF, AU and CAF."""
@@ -75,6 +77,13 @@ def sound_file(path: str | PathLike[str], format: str, rate: int) -> AbstractCon
     return sound_writer(Path(path), format, rate)
 
 
+def tempo(rate: int, factor: float) -> Tempo:
+    """Makes speech `factor` times as fast, its pitch kept. Raises ConfigError without PyAV."""
+    from voiceloop.adapters.media.tempo import Tempo
+
+    return Tempo(rate, factor)
+
+
 def resampler(source_hz: int, target_hz: int) -> Resampler:
     """A streaming resampler."""
     from voiceloop.adapters.resample.stream import StreamResampler
@@ -84,24 +93,28 @@ def resampler(source_hz: int, target_hz: int) -> Resampler:
 
 def _reader(path: Path) -> _Reader:
     from voiceloop.adapters.audio.files import Recording
-    from voiceloop.errors import ConfigError, MediaError
 
     head = b""
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4)
+    first: MediaError | None = None
     if not head or head in _PLAIN:
         try:
             return Recording(path, resampler)
-        except MediaError:
+        except MediaError as exc:
             if head != b"RIFF":  # inside of a WAV may be codecs that only FFmpeg knows
                 raise
+            first = exc
     try:
         from voiceloop.adapters.media.files import MediaFile
+
+        return MediaFile(path)
     except ConfigError as exc:
         # libsndfile knows Ogg and MP3 too.
         try:
             return Recording(path, resampler)
         except MediaError:
-            raise MediaError(f"{path} is not WAV, FLAC, Ogg or MP3. {exc}") from exc
-    return MediaFile(path)
+            raise first or MediaError(f"{path} is not WAV, FLAC, Ogg or MP3. {exc}") from exc
+    except MediaError as exc:
+        raise first or exc from exc

@@ -11,10 +11,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from voiceloop.adapters.audio.peer import FIRST_S, LEAD_S, REPORT_S, UNSURE_S, PeerPort, Sound, Stop
+from voiceloop.adapters.audio.peer import FIRST_S, LEAD_S, REPORT_S, UNSURE_S, PeerPort
 from voiceloop.adapters.resample.stream import StreamResampler
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, Pcm, silence
+from voiceloop.peers import Sound, Stop
 from voiceloop.ports import Capture, Progress
 
 pytestmark = pytest.mark.virtual

@@ -99,6 +99,19 @@ def test_a_tape_gives_copies() -> None:
     assert tape.read(0, 8).tolist() == ramp(8).tolist()
 
 
+def test_a_tape_may_be_made_shorter() -> None:
+    tape = Tape(100)
+    for at in range(0, 90, 10):
+        tape.append(ramp(10, at))
+    tape.trim(25)
+    assert (tape.start, tape.end) == (60, 90)
+    assert tape.read(0, 90).tolist() == ramp(30, 60).tolist()
+    tape.trim(0)
+    assert tape.read(0, 90).size == 0
+    tape.append(ramp(10, 90))
+    assert tape.read(92, 95).tolist() == [92, 93, 94]
+
+
 def test_the_quietest_place() -> None:
     pcm = np.full(RATE, 1000, np.int16)
     pcm[8000:9600] = 3

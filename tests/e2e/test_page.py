@@ -337,13 +337,14 @@ def test_interrupting_and_what_was_heard(puppet: Puppet, cable: Cable, opened: C
     puppet.say({"type": "transcript", "role": "user", "text": "Count for me.", "final": True, "turn": 1})
     puppet.say({"type": "state", "state": "speaking"})
     puppet.say({"type": "transcript", "role": "assistant", "text": "One two three four.", "final": False, "reply": 1})
-    words = [["One", 12000], ["two", 24000], ["three", 96000], ["four.", 120000]]
+    words = [["One", 12000], *(["two", 24000] for _ in range(200)), ["three", 96000], ["four.", 120000]]
     puppet.say({"type": "caption", "reply": 1, "words": words})
     shows(page, "speaking")
     pcm = rising(3 * VOICE)
     send(puppet, 1, pcm)
     until(page, lambda: page.inner_text("#answer .now") == "three")
     assert page.inner_text("#answer .to-come") == "four."
+    until(page, lambda: page.evaluate(IN_SIGHT))
     page.keyboard.press("Escape")
     until(page, lambda: puppet.told("interrupt"))
     stopped = until(page, lambda: puppet.told("played"))[-1]["samples"]
@@ -511,6 +512,13 @@ def test_without_a_microphone_it_says_what_to_do(
         until(page, lambda: puppet.told("text"))
         assert puppet.mic.size == 0
 
+
+IN_SIGHT = """() => {
+  const box = document.getElementById("answer").getBoundingClientRect();
+  const word = document.querySelector("#answer .now").getBoundingClientRect();
+  return box.top <= word.top && word.bottom <= box.bottom + 2;
+}"""
+"""A long answer moves with the voice."""
 
 CONTRAST = """() => {
   const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

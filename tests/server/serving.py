@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -10,17 +11,16 @@ import httpx
 import msgspec
 from starlette.types import ASGIApp
 
-from voiceloop import build, jobs
 from voiceloop.ports import Synthesizer, Transcriber
 from voiceloop.sections import ServeSection
 from voiceloop.server.access import Doors, doors
 from voiceloop.server.app import make_app
-from voiceloop.server.bench import Bench, Engines, Media
+from voiceloop.server.bench import Bench, Engines
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
 from voiceloop.server.orders import Facts, News, Order, Work
-from voiceloop.testing import FakeSynthesizer, FakeTranscriber
+from voiceloop.testing import FakeSynthesizer, FakeTranscriber, FakeVad
 
 BASE = "http://127.0.0.1:8000"
 HELLO = {"model": "tts-1", "voice": "alloy", "input": "Hello there."}
@@ -65,8 +65,9 @@ def bench(
         transcriber or FakeTranscriber(delay_s=0),
         synthesizer or FakeSynthesizer(delay_s=0),
         {"stt": "fake", "tts": "fake"},
+        FakeVad,
     )
-    return Bench(engines, Media(build.encoder, jobs.speech, lambda: None), at_once=2, max_s=max_s)
+    return Bench(engines, at_once=2, max_s=max_s)
 
 
 def app_of(
@@ -93,6 +94,18 @@ async def client(app: ASGIApp, headers: Mapping[str, str] | None = None) -> Asyn
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers, timeout=20) as http:
         yield http
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Returns when something has become true elsewhere."""
+    async with asyncio.timeout(20):
+        while not fact():  # noqa: ASYNC110  it is true in another process, or on the disk
+            await asyncio.sleep(0.005)
+
+
+def uploads(folder: Path) -> list[Path]:
+    """What is there of uploads."""
+    return list(folder.glob("upload-*"))
 
 
 async def gathered(work: Work, order: Order) -> list[News]:

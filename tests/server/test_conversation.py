@@ -140,7 +140,7 @@ class House:
 
 @asynccontextmanager
 async def served(house: House | None = None, **limits: Any) -> AsyncGenerator[Conversations, None]:
-    async with conversations((house or House()).assemble, FakeResampler, Limits(**limits)) as known:
+    async with conversations((house or House()).assemble, Limits(**limits)) as known:
         yield known
 
 

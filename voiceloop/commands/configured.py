@@ -19,6 +19,8 @@ def configured(args: argparse.Namespace) -> Config:
         "vad.engine": args.vad,
         "handler.name": getattr(args, "handler", None),
         "offline": args.offline or None,
+        # say and transcribe put the keys of their flags there.
+        **getattr(args, "keys", {}),
     }
     changes = {key: value for key, value in flags.items() if value is not None}
     devices: dict[str, list[str]] = {

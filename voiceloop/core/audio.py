@@ -113,7 +113,11 @@ class Tape:
         """Adds samples; the oldest ones beyond the capacity are forgotten."""
         self._pieces.append(pcm)
         self.end += pcm.size
-        while self.end - self.start - self._pieces[0].size >= self._capacity:
+        self.trim(self._capacity)
+
+    def trim(self, n: int) -> None:
+        """Forgets what is older than the last n samples, or a little more."""
+        while self._pieces and self.end - self.start - self._pieces[0].size >= n:
             self.start += self._pieces.popleft().size
 
     def read(self, start: int, end: int) -> Pcm:

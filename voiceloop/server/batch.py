@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -66,10 +66,13 @@ _Answer = News | Refusal | None
 class Batch:
     """A `Work` whose jobs run in the worker process. Made by `batch`."""
 
-    def __init__(self, config: Config, patience: Patience, command: Sequence[str]) -> None:
+    def __init__(
+        self, config: Config, patience: Patience, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
         self._setup = Setup(msgspec.to_builtins(config))
         self._patience = patience
         self._command = command
+        self._env = env
         self._process: Process | None = None
         self._facts: Facts | None = None
         self._ready = asyncio.Event()
@@ -147,7 +150,9 @@ class Batch:
             # Ctrl-C in a terminal reaches a group of processes. The session stays the same: where the system
             # schedules by session, a priority counts only inside of one.
             options["process_group"] = 0
-        process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE, **options)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, env=self._env, **options
+        )
         self._process = process
         try:
             self._send(self._setup)
@@ -206,13 +211,17 @@ class Batch:
 
 @asynccontextmanager
 async def batch(
-    config: Config, patience: Patience | None = None, *, command: Sequence[str] = COMMAND
+    config: Config,
+    patience: Patience | None = None,
+    *,
+    command: Sequence[str] = COMMAND,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Batch, None]:
-    """A worker process with warm engines. Raises ConfigError if it cannot start."""
+    """A worker process with warm engines. env: ours if None. Raises ConfigError if it cannot start."""
     patience = patience or Patience(piece=config.serve.piece_s)
     try:
         async with asyncio.TaskGroup() as group:
-            work = Batch(config, patience, command)
+            work = Batch(config, patience, command, env)
             keeper = group.create_task(work.keep())
             try:
                 await work.ready()

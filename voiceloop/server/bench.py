@@ -10,58 +10,48 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-
-from voiceloop.core.audio import RATE, Pcm, seconds, silence, split
+from voiceloop import build, jobs
+from voiceloop.core.audio import RATE, Pcm, silence
+from voiceloop.core.transcript import Segment
 from voiceloop.errors import MediaError, VoiceloopError
-from voiceloop.ports import Manner, Runner, Synthesizer, Timed, Transcriber, Transcript, Translator
+from voiceloop.ports import Aligner, Manner, Synthesizer, Timed, Transcriber, Translator, Vad
 from voiceloop.server.failures import refusal
 from voiceloop.server.orders import PIECE, Facts, Heard, News, Order, Recording, Said, Sound, Speech
-from voiceloop.wire.speech_api import AudioFormat
 from voiceloop.wire.speech_errors import bad
 
-_SLICES = 5
-"""Of a second: how much is encoded in one go, 2 ms."""
-PIECE_S = 10
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PIECE_S = 10.0
 NOTHING_S = 0.25
 """The silence that a text without anything to pronounce gives, as emoji alone. Such answers of a language model are
 usual, and an error would fail the turn of who only wants to hear them."""
 
-
-class Encoder(Protocol):
-    """A stream of one format."""
-
-    def feed(self, pcm: Pcm) -> bytes: ...
-    def finish(self) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """How files are read and sound is encoded."""
-
-    recording: Callable[[str], Iterator[Pcm]]
-    encoder: Callable[[AudioFormat, int], Encoder]
-    speech: Callable[[Synthesizer, str, Manner], AsyncGenerator[Pcm, None]]
+_SLICES = 5
+"""Of a second: how much is encoded in one go, 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The engines and their names."""
+    """What does the work. names: of the engines, by port. vad: makes one for each recording. whole: the synthesizer
+    is a service, which cuts texts itself."""
 
     transcriber: Transcriber
     synthesizer: Synthesizer
     names: dict[str, str]
+    vad: Callable[[], Vad | None]
+    aligner: Aligner | None = None
+    whole: bool = False
 
 
 class Bench:
     """A `Work`. at_once: pieces of all jobs that are worked on at the same time. max_s: of a recording."""
 
-    def __init__(self, engines: Engines, media: Media, runner: Runner, *, at_once: int, max_s: float) -> None:
+    def __init__(self, engines: Engines, *, at_once: int, max_s: float) -> None:
         self._engines = engines
-        self._media = media
-        self._runner = runner
         self._places = asyncio.Semaphore(at_once)
         self._max_s = max_s
 
@@ -93,7 +83,7 @@ class Bench:
 
     async def _speech(self, order: Speech) -> AsyncGenerator[News, None]:
         rate = self._engines.synthesizer.rate
-        encoder = self._media.encoder(order.format, rate)
+        encoder = build.encoder(order.format, rate)
         n = 0
         async with aclosing(self._spoken(order)) as chunks:
             async for pcm in chunks:
@@ -107,8 +97,9 @@ class Bench:
             yield piece
 
     async def _spoken(self, order: Speech) -> AsyncGenerator[Pcm, None]:
+        engines = self._engines
         manner = Manner(order.voice, order.speed if order.speed != 1.0 else None, order.instructions, order.model)
-        async with aclosing(self._media.speech(self._engines.synthesizer, order.text, manner)) as chunks:
+        async with aclosing(jobs.speech(engines.synthesizer, order.text, manner, whole=engines.whole)) as chunks:
             while True:
                 async with self._places:
                     chunk = await anext(chunks, None)
@@ -119,52 +110,78 @@ class Bench:
     # --- sound to text ---
 
     async def _recording(self, order: Recording) -> AsyncGenerator[News, None]:
-        at, language = 0, None
-        async with aclosing(self._pieces(order.path)) as pieces:
-            async for piece in pieces:
-                async with self._places:
-                    transcript = await self._transcript(piece, order)
-                language = transcript.language or language
-                for said in _said(transcript, seconds(at), seconds(piece.size)):
-                    yield said
-                at += piece.size
-        yield Heard(seconds(at), language)
+        wanted = jobs.Wanted(
+            language=order.language or None,
+            prompt=order.prompt or None,
+            temperature=order.temperature,
+            words=order.words,
+            translate=order.task == "translate",
+            piece_s=PIECE_S,
+        )
+        vad = _Measured(self._engines.vad(), self._max_s)
+        engine = _InLine(self._engines.transcriber, self._places)
+        job = jobs.Transcription(engine, order.path, wanted=wanted, aligner=self._engines.aligner, vad=vad)
+        async with aclosing(job.segments()) as segments:
+            async for segment in segments:
+                yield _said(segment)
+        yield Heard(job.duration_s, job.language)
 
-    async def _pieces(self, path: str) -> AsyncGenerator[Pcm, None]:
-        """The recording cut where it is quiet. Raises Refusal beyond max_s: it is found while it is read."""
-        longest = min(self._engines.transcriber.longest or PIECE_S * RATE, PIECE_S * RATE)
-        rest, read = silence(0), 0
-        async with aclosing(self._runner.stream(lambda: self._media.recording(path))) as blocks:
-            async for block in blocks:
-                read += block.size
-                if read > self._max_s * RATE:
-                    raise bad("file", f"The recording is longer than {self._max_s / 3600:g} hours.", "file_too_long")
-                rest = np.concatenate((rest, block))
-                if rest.size > longest:
-                    *whole, rest = split(rest, longest, longest // 2)
-                    for piece in whole:
-                        yield piece
-        yield rest
 
-    async def _transcript(self, piece: Pcm, order: Recording) -> Transcript:
-        engine = self._engines.transcriber
-        language, prompt = order.language or None, order.prompt or None
-        if order.task == "translate":
-            if not isinstance(engine, Translator):
-                raise bad("model", "This server cannot translate.", "unsupported")
-            return await engine.translate(piece, prompt=prompt, temperature=order.temperature)
+class _Measured:
+    """A `Vad` that hears the length of a recording as well.
+
+    A small file may hold days of silence: nothing of it is transcribed, but even to read it takes time. What a file
+    says of its length is not asked: streamed WAV and FLAC say days where there are seconds.
+    """
+
+    def __init__(self, vad: Vad | None, max_s: float) -> None:
+        self._vad = vad
+        self._left = max_s * RATE
+        self._max_s = max_s
+
+    def probability(self, frame: Pcm) -> float:
+        """That of the VAD; without one everything is speech. Raises Refusal."""
+        self._left -= frame.size
+        if self._left < 0:
+            raise too_long(self._max_s)
+        return self._vad.probability(frame) if self._vad else 1.0
+
+    def reset(self) -> None:
+        """Forgets what it heard."""
+        if self._vad:
+            self._vad.reset()
+
+
+class _InLine:
+    """A `Transcriber` whose calls wait for a place. It is `Timed` and a `Translator` if the engine is."""
+
+    def __init__(self, engine: Transcriber, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self.longest = engine.longest
+        self.warm_up = engine.warm_up
+        self.aclose = engine.aclose
+        self.transcribe = self._in_line(engine.transcribe)
         if isinstance(engine, Timed):
-            return await engine.transcribe_timed(piece, language=language, prompt=prompt, temperature=order.temperature)
-        return await engine.transcribe(piece, language=language, prompt=prompt)
+            self.transcribe_timed = self._in_line(engine.transcribe_timed)
+        if isinstance(engine, Translator):
+            self.translate = self._in_line(engine.translate)
+
+    def _in_line(self, call: Callable[P, CoroutineType[Any, Any, T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
+        async def waits(*args: P.args, **kwargs: P.kwargs) -> T:
+            async with self._places:
+                return await call(*args, **kwargs)
+
+        return waits
 
 
-def _said(transcript: Transcript, at_s: float, length_s: float) -> Iterator[Said]:
-    if transcript.segments:
-        for segment in transcript.segments:
-            words = [Said(w.text, at_s + w.start_s, at_s + w.end_s) for w in segment.words]
-            yield Said(segment.text, at_s + segment.start_s, at_s + segment.end_s, segment.logprob, words)
-    elif transcript.text:
-        yield Said(transcript.text, at_s, at_s + length_s, transcript.logprob)
+def too_long(max_s: float) -> VoiceloopError:
+    """What is said of a recording that is."""
+    return bad("file", f"The recording is longer than {max_s / 3600:g} hours.", "file_too_long")
+
+
+def _said(segment: Segment) -> Said:
+    words = [Said(word.text, word.start_s, word.end_s) for word in segment.words]
+    return Said(segment.text, segment.start_s, segment.end_s, segment.logprob, words)
 
 
 def _cut(data: bytes) -> Iterator[Sound]:

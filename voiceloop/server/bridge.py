@@ -12,9 +12,10 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from voiceloop import build
 from voiceloop.build import Assembled
 from voiceloop.errors import ProtocolError
-from voiceloop.ports import AudioPort, Resampler
+from voiceloop.ports import AudioPort
 from voiceloop.server.access import Sockets
 from voiceloop.server.conversation import Closing, Conversation
 from voiceloop.wire import bridge
@@ -47,12 +48,10 @@ class Conversations:
         self,
         group: asyncio.TaskGroup,
         assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]],
-        resampler: Callable[[int, int], Resampler],
         limits: Limits,
     ) -> None:
         self._group = group
         self._assemble = assemble
-        self._resampler = resampler
         self._limits = limits
         self._known: dict[str, tuple[Conversation, str]] = {}
 
@@ -68,7 +67,8 @@ class Conversations:
             raise Closing(bridge.AGAIN_LATER, "All places are taken: try again in a while.")
         if limits.per_peer and sum(whose == peer for _, whose in self._known.values()) >= limits.per_peer:
             raise Closing(bridge.AGAIN_LATER, f"More than {limits.per_peer} conversations at once from here.")
-        found = Conversation(hello, self._assemble, self._resampler, keep_s=limits.keep_s)
+        port = build.peer_port(mic_hz=hello.sample_rate, out_hz=hello.agent_sample_rate, reports=hello.reports)
+        found = Conversation(hello, port, self._assemble, keep_s=limits.keep_s)
         self._known[found.token] = found, peer
         self._group.create_task(self._live(found))
         return found
@@ -102,12 +102,11 @@ class Conversations:
 @asynccontextmanager
 async def conversations(
     assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]],
-    resampler: Callable[[int, int], Resampler],
     limits: Limits,
 ) -> AsyncGenerator[Conversations, None]:
     """Those of one server; all have ended when it is left."""
     async with asyncio.TaskGroup() as group:
-        found = Conversations(group, assemble, resampler, limits)
+        found = Conversations(group, assemble, limits)
         watching = group.create_task(found.watch())
         try:
             yield found

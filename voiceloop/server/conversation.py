@@ -10,11 +10,11 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from voiceloop.adapters.audio.peer import PeerPort, Sound
 from voiceloop.build import Assembled
 from voiceloop.core import events as ev
 from voiceloop.errors import ProtocolError, VoiceloopError
-from voiceloop.ports import AudioPort, Resampler
+from voiceloop.peers import Peer, Sound
+from voiceloop.ports import AudioPort
 from voiceloop.session.latency import Latency
 from voiceloop.session.observe import Ready
 from voiceloop.session.session import Session
@@ -116,22 +116,18 @@ class Conversation:
     def __init__(
         self,
         hello: bridge.Start,
+        port: Peer,
         assemble: Callable[[AudioPort], AbstractAsyncContextManager[Assembled]],
-        resampler: Callable[[int, int], Resampler],
         *,
         keep_s: float,
     ) -> None:
-        """assemble: the parts of a session around a port. keep_s: how long it waits for another connection."""
+        """port: the peer, as hello says that it is. assemble: the parts of a session around a port. keep_s: how long it
+        waits for another connection."""
         self.token = secrets.token_urlsafe(24)
         self.keep_s = keep_s
         self._hello = hello
         self._assemble = assemble
-        self.port = PeerPort(
-            resampler,
-            mic_hz=hello.sample_rate,
-            out_hz=hello.agent_sample_rate,
-            reports=hello.reports,
-        )
+        self.port = port
         self._session: Session | None = None
         self._post = _Post()
         self._contact: _Contact | None = None

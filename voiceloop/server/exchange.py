@@ -89,6 +89,7 @@ class Exchange:
                 async with asyncio.timeout(self._body_s):
                     message = await self._next()
             except TimeoutError:
+                self._read = True  # there is nothing to wait for any more
                 said = f"The body of the request stood still for {self._body_s:g} s."
                 raise Refusal(408, said, code="timeout", headers={"connection": "close"}) from None
             body: bytes = message.get("body", b"")

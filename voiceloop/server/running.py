@@ -109,7 +109,7 @@ async def _conversations(config: Config) -> AsyncGenerator[Conversations, None]:
         def assemble(port: AudioPort) -> AbstractAsyncContextManager[build.Assembled]:
             return build.assemble(config, port=port, shared=shared)
 
-        async with conversations(assemble, build.resampler, limits) as known:
+        async with conversations(assemble, limits) as known:
             yield known
 
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from voiceloop import build, jobs
+from voiceloop import build
 from voiceloop.config import restored
-from voiceloop.server.bench import Bench, Engines, Media
-from voiceloop.session.workers import Workers
+from voiceloop.core.audio import silence
+from voiceloop.server.bench import Bench, Engines
 
 REMOTE = 16
 """Pieces at once where a service does the work; else as many as there are threads for models."""
@@ -20,25 +20,21 @@ REMOTE = 16
 async def bench(values: Mapping[str, Any]) -> AsyncGenerator[Bench, None]:
     """Warm engines as configured. Raises ConfigError, ProviderError."""
     config = restored(values, "configuration")
+    names = {"stt": build.choose(config, "stt"), "tts": build.choose(config, "tts")}
     async with AsyncExitStack() as closing:
-        transcriber = await closing.enter_async_context(build.transcriber(config))
-        synthesizer = await closing.enter_async_context(build.synthesizer(config))
-        readers = Workers(2, name="voiceloop-reader")
-        closing.callback(readers.close)
-        names = {"stt": build.choose(config, "stt"), "tts": build.choose(config, "tts")}
-        yield Bench(
-            Engines(transcriber, synthesizer, names),
-            _media(),
-            readers,
-            at_once=_at_once(names),
-            max_s=config.serve.max_hours * 3600,
+        engines = Engines(
+            await closing.enter_async_context(build.transcriber(config)),
+            await closing.enter_async_context(build.synthesizer(config)),
+            names,
+            lambda: build.vad(config)[0],
+            await closing.enter_async_context(build.aligner(config)),
+            whole=build.is_remote("tts", names["tts"]),
         )
+        build.encoder("mp3", engines.synthesizer.rate).feed(silence(1))  # loads the codecs before the first request
+        engines.vad()
+        yield Bench(engines, at_once=_at_once(names), max_s=config.serve.max_hours * 3600)
 
 
 def _at_once(names: Mapping[str, str]) -> int:
     remote = build.is_remote("stt", names["stt"]) and build.is_remote("tts", names["tts"])
     return REMOTE if remote else min(2, os.cpu_count() or 1)
-
-
-def _media() -> Media:
-    return Media(build.recording, build.encoder, lambda engine, text, manner: jobs.speech(engine, text))

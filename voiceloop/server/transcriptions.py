@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from voiceloop.core.captions import srt, vtt
 from voiceloop.core.transcript import Document, Segment, Word
 from voiceloop.server.endpoint import Desk, Endpoint
 from voiceloop.server.exchange import Exchange
@@ -50,7 +51,7 @@ class RecordingEndpoint(Endpoint):
                 language=request.language,
                 prompt=request.prompt,
                 temperature=request.temperature,
-                words=request.words,
+                words=request.words or request.format in ("srt", "vtt"),
             )
             await exchange.while_there(self._answer(exchange, request, order, ticket))
 
@@ -102,12 +103,8 @@ def _written(document: Document, request: TextRequest) -> tuple[bytes, str]:
         case "text":
             return f"{document.text}\n".encode(), TEXT
         case "srt":
-            from voiceloop.core.captions import srt
-
             return srt(document).encode(), TEXT
         case "vtt":
-            from voiceloop.core.captions import vtt
-
             return vtt(document).encode(), TEXT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from voiceloop.core.audio import FRAME, SILENCE_DB, Pcm, Tape, level_db, silence
+from voiceloop.core.audio import FRAME, RATE, SILENCE_DB, Pcm, Tape, level_db, silence
 from voiceloop.core.events import Flushed, Played, Voice
 from voiceloop.ports import Capture, EchoCanceller, Progress, Tap, Vad
 
@@ -20,6 +20,10 @@ _SELDOM = 10
 quiet frame."""
 
 
+_LOOK, _KEPT = 250, 10 * RATE
+"""Every so many frames (5 s), while nothing is going on, all but so many samples are forgotten."""
+
+
 class Ears:
     """Plain calls only: one frame costs no await and no task."""
 
@@ -31,12 +35,16 @@ class Ears:
         *,
         capacity: int,
         taps: Sequence[Tap] = (),
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
+        """capacity: samples that can be read again. idle: whether nothing is going on, so that most of them cannot be
+        asked for: a session that listens for hours is small."""
         self._vad = vad
         self._echo = echo
         self._feed = feed
         self._tape = Tape(capacity)
         self._taps = taps
+        self._idle = idle
         self._believed = True
         self._level_db = SILENCE_DB
         self._attentive = 0
@@ -63,6 +71,8 @@ class Ears:
             self._attentive = _ATTENTION
         if self._attentive or self._frames % _SELDOM == 0:
             self._level_db = round(level_db(mic), 1)
+        if self._frames % _LOOK == 0 and self._idle():
+            self._tape.trim(_KEPT)
         self._attentive -= self._attentive > 0
         self._frames += 1
         self._feed(Voice(mic.size, p, self._level_db, doubt))

@@ -82,7 +82,7 @@ class Session:
         self._inbox: deque[ev.Input] = deque()
         self._life = _Life()
         self._runs = Runs(self.id, self.feed, strict=strict)
-        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy), taps=parts.taps)
+        self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy), taps=parts.taps, idle=self._idle)
         self._mind = Mind(
             parts.transcriber,
             parts.handler,
@@ -243,7 +243,7 @@ class Session:
                     self._take(capture)
                     if port.stepped:
                         await self._runs.settled()
-                    if port.exhausted and self._turns.idle and not self._runs.busy:
+                    if port.exhausted and self._idle():
                         break
         finally:
             life.stop.set()
@@ -262,6 +262,9 @@ class Session:
                 if isinstance(what, ev.PortLost) and not what.late:
                     self._parts.vad.reset()  # what it heard last is not what comes next
                 self.feed(what)
+
+    def _idle(self) -> bool:
+        return self._turns.idle and not self._runs.busy
 
     async def _tick(self) -> None:
         self.feed(ev.Tick())

@@ -15,6 +15,7 @@ from voiceloop.adapters.audio.outlet import LiveOutlet
 from voiceloop.adapters.audio.playback import Playback
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker
+from voiceloop.peers import Sound, Stop
 from voiceloop.ports import Capture, Progress, Resampler
 
 LEAD_S = 0.4
@@ -37,20 +38,6 @@ MOST_S = 2.0
 
 _BLOCK_S = 0.04
 _LOOK_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """Samples of a reply from `start` on, at the port's out_rate, to be played behind what was sent before."""
-
-    reply: int
-    start: int
-    pcm: Pcm
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """What was sent and is not yet played is to be dropped, now."""
 
 
 class Heard:
@@ -132,7 +119,7 @@ class _Mouth:
 
 
 class PeerPort(LiveOutlet):
-    """An `AudioPort` for one peer. All methods belong to the event loop's thread."""
+    """A `peers.Peer`. All methods belong to the event loop's thread."""
 
     def __init__(
         self,

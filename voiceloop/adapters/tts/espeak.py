@@ -10,12 +10,19 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 import numpy as np
 
+from voiceloop.adapters.tts.manners import Stretch, no_stretch, shares, stretched
 from voiceloop.adapters.tts.trim import Trimmer
 from voiceloop.core.audio import Pcm
 from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout
 from voiceloop.ports import Manner
 
 PROGRAM = "espeak-ng"
+
+_WORDS = 175
+"""Words a minute that are its usual speed, and """
+
+_OWN = (80 / _WORDS, 450 / _WORDS)
+"""the fewest and most that it does by itself (its manual)."""
 
 _READ = 8192
 """Bytes read at a time: 0.19 s of speech."""
@@ -25,14 +32,25 @@ class Espeak:
     """A `Synthesizer` in any language that espeak-ng has.
 
     voice: a name from `espeak-ng --voices`, such as "en", "de" or "en-gb+f3". The text goes in by stdin, so that
-    no word shows in the list of processes. timeout_s: for each piece of sound. Raises ConfigError if the voice
-    looks like an option.
+    no word shows in the list of processes. voice, speed: where a `Manner` does not say. stretch: for speeds below
+    0.46 and above 2.57. timeout_s: for each piece of sound. Raises ConfigError if the voice looks like an option.
     """
 
-    def __init__(self, voice: str = "en", *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        voice: str = "en",
+        *,
+        speed: float = 1.0,
+        stretch: Stretch = no_stretch,
+        timeout_s: float = 10.0,
+    ) -> None:
         if not voice or voice.startswith("-"):
-            raise ConfigError(f"{voice!r} is no voice of espeak-ng; `espeak-ng --voices` lists them")
+            raise _unknown(voice)
+        shares(speed, *_OWN)
         self._voice = voice
+        self._speed = speed
+        self._stretch = stretch
+        self._voices: tuple[str, ...] = ()
         self._timeout_s = timeout_s
         self._rate = 22_050
 
@@ -43,40 +61,60 @@ class Espeak:
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Any that espeak-ng knows."""
-        return ()
+        """Languages that it lists, as "en-gb"; behind each may stand a variant, as in "en-gb+f3"."""
+        return self._voices
 
     async def warm_up(self) -> None:
         """Speaks a word to nobody. Raises ConfigError if the program or the voice is missing."""
-        async with _running(self._voice, "a") as process:
+        async with _running(["-v", self._voice, "-b", "1", "--stdin", "--stdout"], "a") as process:
             head = await _head(process, self._timeout_s)
         if head is None:
-            raise ConfigError(f"espeak-ng has no voice {self._voice!r}; `espeak-ng --voices` lists them")
+            raise _unknown(self._voice)
         self._rate = head
+        async with _running(["--voices"], "") as process:
+            listed = await _exactly(process, 1 << 20, self._timeout_s)
+        # Pty Language Age/Gender VoiceName ...
+        lines = listed.decode("utf-8", "replace").splitlines()[1:]
+        self._voices = tuple(dict.fromkeys(line.split()[1] for line in lines if len(line.split()) > 1))
 
     async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """int16 chunks at `rate`, silence before and after trimmed (tts/trim.py). Text without sound yields nothing.
 
-        Raises ConfigError if the program is missing, ProviderError. May be cancelled: the process is killed.
+        Raises ConfigError if the program or what the manner asks for is missing, ProviderError. May be cancelled: the
+        process is killed.
         """
+        manner = manner or Manner()
+        voice = manner.voice or self._voice
+        # Names of its own, as "english-us", were tried when it was warmed up.
+        known = voice == self._voice or not self._voices or voice.partition("+")[0] in self._voices
+        if voice.startswith("-") or not known:
+            raise _unknown(voice)
+        own, rest = shares(self._speed if manner.speed is None else manner.speed, *_OWN)
+        sound = self._trimmed(text, voice, own)
+        async with aclosing(stretched(sound, self._rate, rest, self._stretch)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def aclose(self) -> None:
+        """Nothing to give back: each `speak` owns its process."""
+
+    async def _trimmed(self, text: str, voice: str, speed: float) -> AsyncGenerator[Pcm, None]:
         trimmer = Trimmer(self._rate)
-        async with aclosing(self._sound(text)) as sound:
+        async with aclosing(self._sound(text, voice, speed)) as sound:
             async for piece in sound:
                 if (pcm := trimmer.feed(piece)).size:
                     yield pcm
         if (pcm := trimmer.flush()).size:
             yield pcm
 
-    async def aclose(self) -> None:
-        """Nothing to give back: each `speak` owns its process."""
-
-    async def _sound(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def _sound(self, text: str, voice: str, speed: float) -> AsyncGenerator[Pcm, None]:
         """The samples as the program writes them, cut anywhere."""
         # [[ ]] would be read as phonemes.
         text = text.replace("[[", "[ [").strip()
         if not text:
             return
-        async with _running(self._voice, text) as process:
+        options = ["-v", voice, "-s", str(round(_WORDS * speed)), "-b", "1", "--stdin", "--stdout"]
+        async with _running(options, text) as process:
             rate = await _head(process, self._timeout_s)
             odd = b""
             while rate is not None:
@@ -92,19 +130,21 @@ class Espeak:
             code = await _exit_code(process, self._timeout_s)
         if code:
             raise ProviderError(
-                f"espeak-ng ended with code {code}; try: espeak-ng -v {self._voice} hello",
+                f"espeak-ng ended with code {code}; try: espeak-ng -v {voice} hello",
                 stage="tts",
                 retryable=code < 0,
             )
 
 
+def _unknown(voice: str) -> ConfigError:
+    return ConfigError(f"espeak-ng has no voice {voice!r}; `espeak-ng --voices` lists them")
+
+
 @asynccontextmanager
-async def _running(voice: str, text: str) -> AsyncGenerator[Process, None]:
+async def _running(options: list[str], text: str) -> AsyncGenerator[Process, None]:
     """espeak-ng with the text on its stdin; killed, drained and reaped at the end."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM, "-v", voice, "-b", "1", "--stdin", "--stdout", stdin=PIPE, stdout=PIPE, stderr=DEVNULL
-        )
+        process = await asyncio.create_subprocess_exec(PROGRAM, *options, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
     except FileNotFoundError as exc:
         raise ConfigError("espeak-ng is not installed; run: sudo apt install espeak-ng (or brew, winget)") from exc
     except OSError as exc:

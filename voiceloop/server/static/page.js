@@ -154,6 +154,9 @@ function write(found) {
       box.append(span("to-come", words.slice(n).join(" ")));
     }
     $("answer").replaceChildren(box);
+    // A long answer moves with the voice; one that has ended shows where it did.
+    const at = box.querySelector(".now, .to-come");
+    $("answer").scrollTop = at ? at.offsetTop - $("answer").clientHeight / 2 : heard === null ? 0 : $("answer").scrollHeight;
   } else if (!latest.assistant) $("answer").replaceChildren();
 }
 
