@@ -49,17 +49,15 @@ def served(app: ASGIApp) -> Generator[int, None, None]:
 class Puppet:
     """A server of `/ws` that says what the test says, and remembers what it was told.
 
-    `mic` is what it has of the microphone: whole, and in order, or else it stands in `complaints`.
+    mic: what it has of the microphone. mic_lost: so many samples of it have not arrived, it says at the next resume.
     """
 
     def __init__(self, *, accepts_resume: bool = True) -> None:
         self.messages: list[dict[str, Any]] = []
         self.mic: Pcm = silence(0)
         self.n_connections = 0
-        self.complaints: list[str] = []
         self.accepts_resume = accepts_resume
         self.mic_lost = 0
-        self.begins = True
         self._sockets: Queue[tuple[WebSocket, asyncio.AbstractEventLoop]] = Queue()
         self._socket: tuple[WebSocket, asyncio.AbstractEventLoop] | None = None
         self.app = Starlette(routes=[*page_routes(), WebSocketRoute("/ws", self._serve)])
@@ -98,12 +96,12 @@ class Puppet:
                     await socket.close(1008, "There is no such session any more.")
                     return
                 self.mic = self.mic[: self.mic.size - self.mic_lost]
+                self._sockets.put((socket, asyncio.get_running_loop()))
                 await socket.send_text(json.dumps({"type": "resumed", "mic": self.mic.size}))
             else:
                 self.mic = silence(0)
-                if self.begins:
-                    await socket.send_text(json.dumps(ready(first)))
-            self._sockets.put((socket, asyncio.get_running_loop()))
+                self._sockets.put((socket, asyncio.get_running_loop()))
+                await socket.send_text(json.dumps(ready(first)))
             while True:
                 message = await socket.receive()
                 if message["type"] != "websocket.receive":
