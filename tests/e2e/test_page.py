@@ -396,6 +396,22 @@ def test_pressing_typing_and_muting(puppet: Puppet, cable: Cable, opened: Callab
     until(page, lambda: puppet.told("end"))
 
 
+def test_a_microphone_that_goes_is_taken_again(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
+    keep = "const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices); window.tracks = [];"
+    keep += "navigator.mediaDevices.getUserMedia = async (wish) => { const stream = await ask(wish);"
+    keep += "tracks.push(...stream.getTracks()); return stream; };"
+    page = opened(cable.port, script=keep)
+    page.click("#orb")
+    shows(page, "listening")
+    page.evaluate("tracks[0].stop(); tracks[0].dispatchEvent(new Event('ended'));")
+    until(page, lambda: page.evaluate("tracks.length") == 2)
+    n = puppet.mic.size
+    until(page, lambda: puppet.mic[n:].any())
+    page.click("#end")
+    shows(page, "off")
+    assert page.evaluate("tracks.every((track) => track.readyState === 'ended')")  # nobody listens any more
+
+
 def test_a_wall_screen_begins_by_itself(puppet: Puppet, cable: Cable, opened: Callable[..., Any]) -> None:
     shows(opened(cable.port, path="?kiosk"), "listening")
 
@@ -469,7 +485,7 @@ def test_a_session_that_is_no_more_begins_anew(puppet: Puppet, cable: Cable, ope
         (1008, "A key is needed, and this is none.", "closed", "A key is needed"),
         (4001, "", "closed", "goes on in another window"),
         (4004, "", "closed", "Nobody said anything"),
-        (1013, "All places are taken.", "lost", "Reconnecting"),
+        (1013, "All places are taken.", "lost", "All places are taken. It is tried again"),
     ],
 )
 def test_who_is_refused_is_told_why(

@@ -38,6 +38,8 @@ const STEPS = [
   ["To the ear", "released", "heard"],
 ];
 
+const UNREACHABLE = "The server cannot be reached, or does not let this page in. It is tried again and again.";
+
 const facts = { status: "off", state: "listening", trouble: "", text: "", code: 0, typing: false };
 let view = "";
 let down = false;
@@ -60,6 +62,10 @@ function render() {
   document.body.dataset.view = next;
   $("word").textContent = said;
   $("hint").textContent = loop.keyed && ["listening", "hearing"].includes(next) ? "Let go when you have finished" : hint;
+  if (next === "lost" && facts.busy) {
+    $("word").textContent = "The server is busy";
+    $("hint").textContent = `${facts.busy} It is tried again by itself.`;
+  }
   if (next === "connecting" && facts.asking) $("hint").textContent = "If the browser asks, allow the microphone";
   $("hint").hidden = ["trouble", "closed"].includes(next);
   document.title = next === "off" ? "voiceloop" : `${said} · voiceloop`;
@@ -229,8 +235,11 @@ loop.on("connection", ({ status, text, code, again, attempts }) => {
     if (session && entries.size) mark("A new conversation");
     session++;
   }
-  if (status === "lost") notice(attempts > 3 ? text || "The server cannot be reached, or does not let this page in. It is tried again and again." : "");
-  if (status === "open") notice("");
+  if (status === "lost") {
+    facts.busy = code === 1013 ? text || "It has no free place." : "";
+    notice(facts.busy ? "" : text || (attempts > 3 ? UNREACHABLE : ""));
+  }
+  if (status === "open") notice((facts.busy = ""));
   if (status === "closed") {
     Object.assign(facts, { code, text, more: code === 1008 ? "If it needs a key, type it here." : "" });
     if (code === 1000) facts.text = "";

@@ -458,15 +458,22 @@ class Devices {
       // After the grant: a context made before is suspended, and its resume() may never settle.
       await this.#begin(new AudioContext({ sampleRate: VOICE_HZ, latencyHint: "interactive" }), stream);
     } catch (error) {
-      if (error.name !== "NotSupportedError") throw error;
+      if (error.name !== "NotSupportedError") throw this.#giveBack(stream, error);
       await this.context?.close(); // a browser that cannot join a microphone of another rate: the device's own
-      await this.#begin(new AudioContext({ latencyHint: "interactive" }), stream);
+      await this.#begin(new AudioContext({ latencyHint: "interactive" }), stream).catch((again) => {
+        throw this.#giveBack(stream, again);
+      });
     }
     if (sinkId) await this.choose_speaker(sinkId).catch(() => {});
     await Promise.race([this.context.resume(), sleep(1000)]);
     navigator.mediaDevices.addEventListener("devicechange", this.onchange);
     for (const kind of SEEN) document.addEventListener(kind, this.onseen);
     if (this.context.state !== "running") throw new Trouble("blocked");
+  }
+
+  #giveBack(stream, error) {
+    stream?.getTracks().forEach((track) => track.stop());
+    return error;
   }
 
   async #ask(deviceId) {
