@@ -349,6 +349,95 @@ def test_say_what_comes_in(tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One sentence in a file of each format, two of them in a folder below."""
+    pytest.importorskip("av")
+    home = tmp_path_factory.mktemp("spoken")
+    (home / "deep" / "er").mkdir(parents=True)
+    (home / "text.txt").write_text(SENTENCE, encoding="utf-8-sig")
+    for name in ("a.mp3", "b.opus", "c.aac", "d.m4a", "deep/e.flac", "deep/er/f.wav"):
+        done = voiceloop("say", "-f", "text.txt", "-o", name, home=home)
+        assert (done.returncode, done.stderr) == (0, ""), name
+    return home
+
+
+SENTENCE = "The quick brown fox jumps over the lazy dog."
+
+
+def test_a_folder_is_transcribed_to_its_bottom(spoken: Path, tmp_path: Path) -> None:
+    (spoken / "deep" / "bad.mp3").write_text("no sound at all")
+    done = voiceloop("transcribe", spoken, "-o", tmp_path / "out", "--format", "srt", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{spoken}/deep/bad.mp3 cannot be read as audio")
+    assert done.stdout == ""
+    names = ["a.srt", "b.srt", "c.srt", "d.srt", "deep/e.srt", "deep/er/f.srt"]
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.srt")) == names
+    for name in names:
+        number, times, *words = (tmp_path / "out" / name).read_text().split("\n")
+        assert number == "1"
+        assert re.fullmatch(r"00:00:0\d,\d{3} --> 00:00:0\d,\d{3}", times)
+        assert misheard(SENTENCE, " ".join(words)) <= 0.12, name
+
+
+def test_verbose_json_with_words(spoken: Path) -> None:
+    done = voiceloop("transcribe", "a.mp3", "--format", "verbose_json", "--words", home=spoken)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert misheard(SENTENCE, found["text"]) <= 0.12
+    assert " ".join(word["word"] for word in found["words"]) == found["text"]
+    assert found["words"][-1]["end"] <= found["duration"] + 0.01
+    assert [segment["text"] for segment in found["segments"]] == [found["text"]]
+
+
+def test_say_and_transcribe_are_refused(tmp_path: Path, spoken: Path) -> None:
+    def say(*arguments: str) -> str:
+        return refused("say", "Hello.", *arguments, home=tmp_path)
+
+    assert say("-o", "x.gif") == (
+        "x.gif: the name must end in .mp3, .opus, .ogg, .oga, .aac, .m4a, .flac, .wav, .pcm, .raw, or say how with "
+        "--format."
+    )
+    assert say("--format", "mp3") == "--format says how a file is written: name one with -o."
+    assert say("-o", "x.wav", "--voice", "nobody") == "Hibari has no voice 'nobody': it has heart."
+    assert say("-o", "x.wav", "--speed", "9").startswith("Command line: tts.speed: ")
+    assert say("-o", "no/x.mp3").startswith("no/x.mp3 cannot be written")
+    assert refused("say", "-f", "gone.txt", home=tmp_path).startswith("gone.txt: it cannot be read")
+    assert refused("transcribe", tmp_path, home=tmp_path) == f"{tmp_path}: there is no recording in this folder."
+    several = refused("transcribe", spoken, "--format", "vtt", home=tmp_path)
+    assert several == "Subtitles of several recordings need a folder: name it with -o."
+    assert voiceloop("say", "a", "-f", "b", home=tmp_path).returncode == 2
+
+
+def test_flags_override_the_configuration(tmp_path: Path) -> None:
+    lengths = {}
+    for speed in ("1", "2"):
+        done = voiceloop("say", SENTENCE, "-o", "x.wav", "--speed", speed, "--voice", "heart", "--json", home=tmp_path)
+        lengths[speed] = json.loads(done.stdout)["seconds"]
+    assert lengths["1"] / lengths["2"] == pytest.approx(2, rel=0.15)
+
+
+def test_a_recording_that_was_cut_off_is_given_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(GO.read_bytes())
+    soundfile.write(tmp_path / "x.wav", np.concatenate([recording(GO.name), recording(GO.name)]), RATE)
+    (tmp_path / "x.wav").write_bytes((tmp_path / "x.wav").read_bytes()[: GO.stat().st_size + RATE * 2])
+    done = voiceloop("transcribe", "x.wav", home=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Go forward")
+    assert done.stderr == "x.wav ends early or is damaged: this is what could be read.\n"
+
+
+def test_without_the_extra_what_can_be_read_still_is(tmp_path: Path) -> None:
+    env = environment(tmp_path, **hiding(tmp_path / "site", "av", "pocketsphinx"))
+    done = voiceloop("transcribe", SUNDAY, "--format", "vtt", home=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Sunday is the best part of the week." in done.stdout
+    assert voiceloop("say", "Hello.", "-o", "x.wav", home=tmp_path, env=env).returncode == 0
+    assert "pip install 'voiceloop[media]'" in refused("say", "Hello.", "-o", "x.mp3", home=tmp_path, env=env)
+    (tmp_path / "x.mp4").write_bytes(b"\0\0\0\x20ftypisom" + b"\0" * 100)
+    assert "pip install 'voiceloop[media]'" in refused("transcribe", "x.mp4", home=tmp_path, env=env)
+
+
 # --- how it ends ---
 
 ENGINES = """

@@ -18,7 +18,9 @@ import voiceloop
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "voiceloop"
 
-EDGES = {"adapters", "server", "wire", "config", "sections", "cli", "commands", "screen", "journal", "doctor"}
+EDGES = {
+    *("adapters", "server", "wire", "config", "keypaths", "sections", "cli", "commands", "screen", "journal", "doctor")
+}
 """Rooms that may use third-party packages."""
 
 NUMPY = {"core", "session", "ports", "testing", "jobs"}
@@ -33,10 +35,12 @@ ROOMS = {
     "session": {"session", "core", "ports", "errors"},
     "adapters": {"core", "peers", "ports", "errors"},
     "registry": {"core", "ports", "errors"},
-    "config": {"core", "errors", "sections"},
+    "keypaths": {"errors"},
+    "config": {"core", "errors", "keypaths", "sections"},
     "sections": set[str](),
     "lexicons": {"core"},
     "journal": {"journal", "core", "ports", "errors", "session"},
+    "lineup": {"adapters", "config", "core", "errors", "makers", "media", "ports", "registry"},
     "makers": {"adapters", "config", "core", "errors", "media", "peers", "ports"},
     "media": {"adapters", "core", "errors", "ports"},
     "build": {
@@ -47,6 +51,7 @@ ROOMS = {
         "errors",
         "journal",
         "lexicons",
+        "lineup",
         "makers",
         "media",
         "ports",
@@ -65,6 +70,7 @@ ROOMS = {
         "config",
         "core",
         "errors",
+        "lineup",
         "makers",
         "ports",
         "process",

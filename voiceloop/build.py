@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceloop import calibration, lexicons, makers
+from voiceloop import calibration, lexicons, lineup, makers
 from voiceloop.config import Config, override, shown
 from voiceloop.core.audio import Pcm, ticks
 from voiceloop.core.policy import Policy, preset
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
+from voiceloop.lineup import choose as choose
+from voiceloop.lineup import is_remote as is_remote
 from voiceloop.makers import Tools, echo_canceller, other_sound
 from voiceloop.makers import peer_port as peer_port
 from voiceloop.media import Reel as Reel
+from voiceloop.media import decoder as decoder
 from voiceloop.media import encoder as encoder
 from voiceloop.media import recording as recording
 from voiceloop.media import resampler as resampler
 from voiceloop.media import sound_file as sound_file
 from voiceloop.ports import Aligner, AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
-from voiceloop.registry import Port, find, known
+from voiceloop.registry import find
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.session import Parts
@@ -103,7 +105,11 @@ async def assemble(
 async def engines(config: Config, *, handler: object | None = None) -> AsyncGenerator[Engines, None]:
     """The configured engines; closed afterwards. Raises ConfigError."""
     async with _tools(config) as tools:
-        hearing, speaking, answering = _stt(tools), _tts(tools), _handler(tools, handler)
+        hearing, speaking, answering = (
+            lineup.transcriber(tools),
+            lineup.synthesizer(tools),
+            _handler(tools, handler),
+        )
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
         yield Engines(hearing, speaking, answering, end_of_turn(tools), names)
@@ -121,7 +127,7 @@ async def warm(shared: Engines) -> None:
 async def transcriber(config: Config) -> AsyncGenerator[Transcriber, None]:
     """The configured transcriber alone, warmed up."""
     async with _tools(config) as tools:
-        engine = _stt(tools)
+        engine = lineup.transcriber(tools)
         await engine.warm_up()
         yield engine
 
@@ -138,7 +144,7 @@ async def embedded_transcriber(config: Config) -> AsyncGenerator[tuple[Transcrib
         found: tuple[Transcriber | None, str] = None, ""
         with suppress(ConfigError):
             tools = await closing.enter_async_context(_tools(local))
-            found = _stt(tools), choose(local, "stt")
+            found = lineup.transcriber(tools), choose(local, "stt")
         yield found
 
 
@@ -146,7 +152,7 @@ async def embedded_transcriber(config: Config) -> AsyncGenerator[tuple[Transcrib
 async def synthesizer(config: Config) -> AsyncGenerator[Synthesizer, None]:
     """The configured synthesizer alone, warmed up."""
     async with _tools(config) as tools:
-        engine = _tts(tools)
+        engine = lineup.synthesizer(tools)
         await engine.warm_up()
         yield engine
 
@@ -159,36 +165,6 @@ async def aligner(config: Config) -> AsyncGenerator[Aligner, None]:
         tools.closing.push_async_callback(engine.aclose)
         await engine.warm_up()
         yield engine
-
-
-def choose(config: Config, port: Port) -> str:
-    """The name of the engine for a port: the configured one, or for `auto` the best that is installed.
-
-    Embedded engines come before a service: no voice leaves the machine unless it is told to. Raises ConfigError.
-    """
-    name: str = {"vad": config.vad, "stt": config.stt, "tts": config.tts}[port].engine
-    if name != "auto":
-        if find(port, name).remote and config.offline:
-            raise ConfigError(f"{port}.engine is {name}, which needs a service, but offline is set.")
-        return name
-    if port == "vad":
-        return "silero" if find("vad", "silero").available else "webrtc"
-    local = {"stt": "moonshine", "tts": "hibari"}[port]
-    if find(port, local).available:
-        return local
-    if not config.offline and (config.service.base_url or os.environ.get(config.service.api_key_env)):
-        return "openai"
-    if port == "tts" and shutil.which("espeak-ng"):
-        return "espeak"
-    what = {"stt": "speech recognition", "tts": "a voice"}[port]
-    service = "" if config.offline else ", or set OPENAI_BASE_URL or OPENAI_API_KEY to use a service"
-    raise ConfigError(f"there is no engine for {what}: pip install 'voiceloop[local]' for the embedded ones{service}.")
-
-
-def is_remote(port: Port, name: str) -> bool:
-    """Whether the engine of that name opens connections; an unknown one is taken for remote."""
-    spec = known(port).get(name)
-    return spec is None or spec.remote
 
 
 def policy(config: Config, *, barge_in: bool = True) -> Policy:
@@ -352,18 +328,6 @@ async def _tools(config: Config) -> AsyncGenerator[Tools, None]:
     async with AsyncExitStack() as closing:
         closing.callback(workers.close)
         yield Tools(config, workers, closing)
-
-
-def _stt(tools: Tools) -> Transcriber:
-    engine: Transcriber = find("stt", choose(tools.config, "stt")).load()(tools)
-    tools.closing.push_async_callback(engine.aclose)
-    return engine
-
-
-def _tts(tools: Tools) -> Synthesizer:
-    engine: Synthesizer = find("tts", choose(tools.config, "tts")).load()(tools)
-    tools.closing.push_async_callback(engine.aclose)
-    return engine
 
 
 def end_of_turn(tools: Tools) -> EndOfTurn | None:

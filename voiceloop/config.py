@@ -10,34 +10,23 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from voiceloop.core.audio import seconds, ticks
 from voiceloop.core.policy import preset
 from voiceloop.errors import ConfigError
+from voiceloop.keypaths import NO_SECRETS, SECRET, Names, Options, explain, is_section, kind_of, value_of
 from voiceloop.sections import ServeSection
 
 Seconds = Annotated[float, Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Phrase = Annotated[str, Meta(max_length=500)]
-Options = dict[str, Any]
 
 _PREFIX = "VOICELOOP_"
-_WORDS = {
-    "float": "a number",
-    "int": "a whole number",
-    "int | str": "a number or a name",
-    "str": "text",
-    "bool": "true or false",
-    "object": "a section",
-    "array": "a list",
-}
-_SECRET = re.compile(r"(?i)(?:^|_)(?:key|token|secret|password)$")
-_NO_SECRETS = "Secrets are not kept in files; set the variable that service.api_key_env names, as OPENAI_API_KEY."
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,7 +97,14 @@ class SttSection(Struct, frozen=True, forbid_unknown_fields=True):
     model_dir: str = ""
     language: str = ""
     prompt: str = ""
+    response_format: Literal["", "json", "text", "srt", "verbose_json", "vtt"] = ""
+    temperature: Share = 0.0
+    stream: bool = False
+    upload: Literal["auto", "wav", "flac"] = "auto"
     timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
+    fallback: Names = field(default_factory=lambda: ["embedded"])
+    late_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 5.0
+    hedge: bool = False
     options: Options = {}
 
 
@@ -120,7 +116,12 @@ class TtsSection(Struct, frozen=True, forbid_unknown_fields=True):
     voice: str = ""
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
     instructions: Annotated[str, Meta(max_length=4096)] = ""
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "pcm"
+    stream_format: Literal["audio", "sse"] = "audio"
     timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
+    fallback: Names = field(default_factory=lambda: ["embedded"])
+    late_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 4.0
+    hedge: bool = False
     options: Options = {}
 
 
@@ -146,6 +147,17 @@ class ServiceSection(Struct, frozen=True, forbid_unknown_fields=True):
     chunk_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
     headers: bool = True
+
+
+class OtherService(ServiceSection, frozen=True, forbid_unknown_fields=True):
+    """One more, for engines named `openai@NAME`. Its models and voice: "" is what the section of the engine says."""
+
+    stt_model: str = ""
+    tts_model: str = ""
+    voice: str = ""
+
+
+Services = dict[str, OtherService]
 
 
 class PhraseSection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,6 +188,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     tts: TtsSection = TtsSection()
     handler: HandlerSection = HandlerSection()
     service: ServiceSection = ServiceSection()
+    services: Services = {}
     phrases: PhraseSection = PhraseSection()
     journal: JournalSection = JournalSection()
     serve: ServeSection = ServeSection()
@@ -204,8 +217,11 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """A copy with some keys set, as by flags of the command line. Keys are paths: `"turn.wait_s"`."""
     values = msgspec.to_builtins(config)
     for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        (values[section] if section else values)[name] = value
+        *sections, name = key.split(".")
+        table = values
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = value
     return _checked(_convert(values, "command line"), "command line")
 
 
@@ -214,12 +230,12 @@ def assign(config: Config, settings: Iterable[str]) -> Config:
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        kind = _kind(key)
+        kind = kind_of(Config, key)
         if not equals:
             raise ConfigError(f"{setting}: write a key, = and a value, as in turn.wait_s=0.9.")
-        if kind is None or (isinstance(kind, type) and issubclass(kind, Struct)):
+        if kind is None or is_section(kind):
             raise ConfigError(f"{key}: there is no such key. configs/default.toml shows every one.")
-        changes[key] = _value(key, value, kind)
+        changes[key] = value_of(key, value, kind)
     return override(config, changes)
 
 
@@ -229,9 +245,9 @@ def shown(config: Config) -> dict[str, Any]:
     for section in values.values():
         if isinstance(section, dict) and "options" in section:
             options = cast("dict[str, dict[str, Any]]", section)["options"]
-            options.update({name: "" for name in options if _SECRET.search(name)})
-    service = values["service"]
-    service["base_url"] = re.sub(r"(?<=//)[^/@]*@", "", service["base_url"]).partition("?")[0]
+            options.update({name: "" for name in options if SECRET.search(name)})
+    for service in (values["service"], *values["services"].values()):
+        service["base_url"] = re.sub(r"(?<=//)[^/@]*@", "", service["base_url"]).partition("?")[0]
     return values
 
 
@@ -266,75 +282,28 @@ def _convert(data: dict[str, Any], where: str) -> Config:
     try:
         return msgspec.convert(data, Config)
     except msgspec.ValidationError as exc:
-        raise ConfigError(f"{where}: {_explain(str(exc))}") from None
-
-
-def _explain(message: str) -> str:
-    """msgspec's sentence with the key path in front, and the known keys or values where one is unknown."""
-    text, _, path = message.partition(" - at `$")
-    path = path.strip("`").lstrip(".")
-    if unknown := re.search(r"unknown field `(.+)`", text):
-        key = f"{path}.{unknown[1]}" if path else unknown[1]
-        if _SECRET.search(unknown[1]):
-            return f"{key}: {_NO_SECRETS}"
-        section = getattr(Config(), path, None) if path else Config()
-        known = ", ".join(section.__struct_fields__) if isinstance(section, Struct) else ""
-        return f"{key}: there is no such key. Known here: {known}."
-    return f"{path or 'top level'}: {_plain(text, _kind(path))}"
-
-
-def _kind(path: str) -> Any:
-    """The type of a key, or None."""
-    kind: Any = Config
-    for name in path.split("."):
-        if not (isinstance(kind, type) and issubclass(kind, Struct)):
-            return None
-        kind = get_type_hints(kind, include_extras=True).get(name)
-    return kind
-
-
-def _plain(text: str, kind: Any) -> str:
-    """msgspec's sentence in the user's words; the possible values where one is none of them."""
-    sentence = f"{text[0].lower()}{text[1:]}"
-    for theirs, ours in _WORDS.items():
-        sentence = sentence.replace(f"`{theirs}`", ours)
-    choices = ", ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else ""
-    return f"{sentence}. Known: {choices}." if choices else f"{sentence}."
+        raise ConfigError(f"{where}: {explain(str(exc), data, Config)}") from None
 
 
 def _override(values: dict[str, Any], variable: str, value: str) -> None:
     name = variable.removeprefix(_PREFIX).lower()
     for section, kind in get_type_hints(Config, include_extras=True).items():
-        if not issubclass(kind, Struct):
+        if not is_section(kind):
             if section == name:
-                values[section] = _value(variable, value, kind)
+                values[section] = value_of(variable, value, kind)
                 return
             continue
         key = name.removeprefix(section + "_")
         hints = get_type_hints(kind, include_extras=True)
         if key != name and key in hints:
-            values[section][key] = _value(variable, value, hints[key])
+            values[section][key] = value_of(variable, value, hints[key])
             return
-    if _SECRET.search(name):
+    if SECRET.search(name):
         raise ConfigError(
             f"{variable}: there is no such key. A key is read from the variable that "
             "service.api_key_env names, as a rule OPENAI_API_KEY."
         )
     raise ConfigError(f"{variable}: there is no such key. Variables are named {_PREFIX}<SECTION>_<KEY>.")
-
-
-def _value(variable: str, value: str, kind: Any) -> Any:
-    if kind == (str | int):
-        return int(value) if value.isdecimal() else value
-    try:
-        if get_origin(kind) in (dict, list):
-            return msgspec.json.decode(value, type=kind)
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as exc:
-        raise ConfigError(f"{variable}: {_plain(str(exc).removesuffix(', got `str`'), kind)}") from None
-    except msgspec.DecodeError:
-        example = '["a", "b"]' if get_origin(kind) is list else '{"key": 1}'
-        raise ConfigError(f"{variable}: expected JSON, as in {example}.") from None
 
 
 def _checked(config: Config, where: str) -> Config:
@@ -351,7 +320,8 @@ def _checked(config: Config, where: str) -> Config:
         )
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")
-    if not config.service.api_key_env.isidentifier():
-        # The value is not repeated: it may be the key.
-        raise ConfigError(f"{where}: service.api_key_env is the name of a variable, not the key. {_NO_SECRETS}")
+    for path, service in (("service", config.service), *((f"services.{n}", s) for n, s in config.services.items())):
+        if not service.api_key_env.isidentifier():
+            # The value is not repeated: it may be the key.
+            raise ConfigError(f"{where}: {path}.api_key_env is the name of a variable, not the key. {NO_SECRETS}")
     return config

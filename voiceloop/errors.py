@@ -40,13 +40,15 @@ class MediaError(VoiceloopError):
 class ProviderError(VoiceloopError):
     """A speech engine, service or handler failed.
 
-    stage: which part of a turn it served. retryable: the same request may succeed later.
+    stage: which part of a turn it served. retryable: the same request may succeed later. status: of HTTP, if it was
+    a service's that says what is wrong.
     """
 
-    def __init__(self, message: str, *, stage: Stage, retryable: bool = False) -> None:
+    def __init__(self, message: str, *, stage: Stage, retryable: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.stage: Stage = stage
         self.retryable = retryable
+        self.status = status
 
 
 class ProviderTimeout(ProviderError):

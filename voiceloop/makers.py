@@ -5,10 +5,11 @@ Adapters are imported when their maker is called, so that nothing is loaded that
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
-from voiceloop.media import tempo
+from voiceloop.media import resampler, tempo
 from voiceloop.peers import Peer
 from voiceloop.ports import (
     Aligner,
@@ -33,35 +34,42 @@ from voiceloop.ports import (
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
+    from voiceloop.adapters.tts.body import Decoder
 
 _OPENAI = "https://api.openai.com/v1"
 
 
 @dataclass(slots=True)
 class Tools:
-    """What a maker of engines may use. service: the one client of the remote service, made when first asked for."""
+    """What a maker of engines may use. at: the service it is for, "" is [service]. clients: those made so far."""
 
     config: Config
     runner: Runner
     closing: AsyncExitStack
-    client: Service | None = None
+    at: str = ""
+    clients: dict[str, Service] = field(default_factory=lambda: dict[str, "Service"]())
 
     def service(self) -> Service:
-        """Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
-        if self.client is None:
-            self.client = service(self.config)
-            self.closing.push_async_callback(self.client.aclose)
-        return self.client
+        """The one client of the service, made when first asked for.
+
+        Raises ConfigError when there is neither a base URL nor a key, or when the loop is to stay offline."""
+        if self.at not in self.clients:
+            self.clients[self.at] = client = service(self.config, self.at)
+            self.closing.push_async_callback(client.aclose)
+        return self.clients[self.at]
 
 
-def service(config: Config) -> Service:
-    """The client of the configured service; closed by who asks for it. Raises ConfigError, as `Tools.service`."""
+def service(config: Config, name: str = "") -> Service:
+    """The client of a configured service, "" is [service]; closed by who asks for it. Raises ConfigError, as
+    `Tools.service`."""
     from voiceloop.adapters.http import Service
 
-    settings = config.service
+    settings = config.services[name] if name else config.service
     key = os.environ.get(settings.api_key_env) or None
     if config.offline:
         raise ConfigError("offline is set, but an engine or handler is configured that needs a service.")
+    if name and not settings.base_url:
+        raise ConfigError(f"services.{name}.base_url: say where that service is, as https://host/v1.")
     if not settings.base_url and not key:
         raise ConfigError(
             f"no service is configured: set service.base_url or OPENAI_BASE_URL, or {settings.api_key_env}."
@@ -110,10 +118,13 @@ def other_sound(config: Config, folder: Path) -> tuple[OtherSound | None, tuple[
     return others.PulseOthers(config.audio.duck_others, folder), ()
 
 
-async def knock(config: Config) -> tuple[list[float], int, list[str]]:
-    """Two requests for the models of the configured service: their round trips in seconds (the first one opens the
-    connection), the status, and the models it names. Raises ConfigError, ProviderError."""
-    client = service(config)
+async def knock(config: Config, name: str = "") -> tuple[list[float], int, list[str]]:
+    """Two requests for the models of a configured service, "" is [service].
+
+    Their round trips in seconds (the first one opens the connection), the status, and the models it names. Raises
+    ConfigError, ProviderError.
+    """
+    client = service(config, name)
     trips: list[float] = []
     status, body = 0, b""
     try:
@@ -131,10 +142,9 @@ async def knock(config: Config) -> tuple[list[float], int, list[str]]:
 def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None = None) -> Peer:
     """One far away. mic_hz, out_hz: its rates. reports: it says what it played. lead_s: how far ahead it is sent."""
     from voiceloop.adapters.audio.peer import LEAD_S, PeerPort
-    from voiceloop.adapters.resample.stream import StreamResampler
 
     return PeerPort(
-        StreamResampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
+        resampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
     )
 
 
@@ -172,10 +182,19 @@ def sherpa(tools: Tools) -> Transcriber:
 
 def openai_stt(tools: Tools) -> Transcriber:
     """`/v1/audio/transcriptions` of the service."""
-    from voiceloop.adapters.stt.openai import OpenAiTranscriber
+    from voiceloop.adapters.stt.openai import OpenAiTranscriber, Wishes
 
     stt = tools.config.stt
-    return OpenAiTranscriber(tools.service(), stt.model, stt.language or None, stt.prompt or None)
+    wishes = Wishes(
+        language=stt.language or None,
+        prompt=stt.prompt or None,
+        response_format=stt.response_format,
+        temperature=stt.temperature,
+        stream=stt.stream,
+        upload=stt.upload,
+        options=stt.options,
+    )
+    return OpenAiTranscriber(tools.service(), stt.model, wishes, runner=tools.runner)
 
 
 def aligner(tools: Tools) -> Aligner:
@@ -216,12 +235,32 @@ def espeak(tools: Tools) -> Synthesizer:
 
 def openai_tts(tools: Tools) -> Synthesizer:
     """`/v1/audio/speech` of the service."""
+    from voiceloop.adapters.tts.body import Means
     from voiceloop.adapters.tts.openai import OpenAiSynthesizer
 
     tts = tools.config.tts
+    if tts.response_format not in ("pcm", "wav"):
+        _decoder(24_000)  # says what is not installed
     return OpenAiSynthesizer(
-        tools.service(), tts.model, tts.voice or "alloy", speed=tts.speed, instructions=tts.instructions or None
+        tools.service(),
+        tts.model,
+        tts.voice or "alloy",
+        tts.speed,
+        tts.instructions or None,
+        response_format=tts.response_format,
+        stream_format=tts.stream_format,
+        options=tts.options,
+        means=Means(resampler, _decoder),
     )
+
+
+def _decoder(rate: int) -> Decoder:
+    """Raises ConfigError without PyAV."""
+    # This module says what to install, the other one only that there is no av.
+    importlib.import_module("voiceloop.adapters.media.sound")
+    from voiceloop.adapters.media.decode import Decoder
+
+    return Decoder(rate)
 
 
 def offline_handler(tools: Tools) -> Handler:

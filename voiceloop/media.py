@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ from voiceloop.errors import ConfigError, MediaError
 from voiceloop.ports import Resampler
 
 if TYPE_CHECKING:
+    from voiceloop.adapters.media.decode import Decoder
     from voiceloop.adapters.media.encode import Encoder
     from voiceloop.adapters.media.tempo import Tempo
 
@@ -60,25 +62,42 @@ def recording(path: str | PathLike[str]) -> Iterator[Pcm]:
 
 
 def encoder(format: str, rate: int) -> Encoder:
-    """Turns samples at `rate` into "mp3", "opus", "aac", "flac", "wav" or "pcm" as they come. Raises MediaError."""
+    """Turns samples at `rate` into "mp3", "opus", "aac", "flac", "wav" or "pcm" as they come.
+
+    Raises MediaError on another format, ConfigError without PyAV.
+    """
+    _needs_av()
     from voiceloop.adapters.media.encode import Encoder
 
     return Encoder(format, rate)
 
 
 def sound_file(path: str | PathLike[str], format: str, rate: int) -> AbstractContextManager[Callable[[Pcm], None]]:
-    """A file of one of these formats, or "m4a", to write chunks at `rate` to. Raises MediaError."""
+    """A file of one of these formats, or "m4a", to write chunks at `rate` to.
+
+    Raises MediaError, ConfigError without PyAV (a WAV does without, and keeps the rate).
+    """
     if format == "wav":
         from voiceloop.adapters.audio.files import wav_writer
 
         return wav_writer(Path(path), rate)
+    _needs_av()
     from voiceloop.adapters.media.encode import sound_writer
 
     return sound_writer(Path(path), format, rate)
 
 
+def decoder(rate: int) -> Decoder:
+    """Compressed sound that arrives in pieces to samples at `rate`. Raises ConfigError without PyAV."""
+    _needs_av()
+    from voiceloop.adapters.media.decode import Decoder
+
+    return Decoder(rate)
+
+
 def tempo(rate: int, factor: float) -> Tempo:
     """Makes speech `factor` times as fast, its pitch kept. Raises ConfigError without PyAV."""
+    _needs_av()
     from voiceloop.adapters.media.tempo import Tempo
 
     return Tempo(rate, factor)
@@ -89,6 +108,11 @@ def resampler(source_hz: int, target_hz: int) -> Resampler:
     from voiceloop.adapters.resample.stream import StreamResampler
 
     return StreamResampler(source_hz, target_hz)
+
+
+def _needs_av() -> None:
+    if find_spec("av") is None:
+        raise ConfigError("PyAV reads and writes MP3, AAC, Opus and films; run: pip install 'voiceloop[media]'")
 
 
 def _reader(path: Path) -> _Reader:
@@ -107,6 +131,7 @@ def _reader(path: Path) -> _Reader:
                 raise
             first = exc
     try:
+        _needs_av()
         from voiceloop.adapters.media.files import MediaFile
 
         return MediaFile(path)

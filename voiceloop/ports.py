@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
 from voiceloop.core import events as ev
@@ -84,8 +84,7 @@ class AudioPort(Protocol):
         ...
 
     def frames(self) -> AsyncGenerator[Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice, None]:
-        """Frames until `close`, and between them what becomes of the device, if the port can tell, and of replies while
-        no frame comes.
+        """Frames until `close`; between them what becomes of the device, and of replies while no frame comes.
 
         After `PortLost` no frame comes until `PortBack` (with `late`: only those spoken meanwhile); what was written
         and not heard waits, and `hold` tells what was heard. Raises DeviceError when the device is lost for good.
@@ -386,10 +385,15 @@ class Tap(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """For whom a call to an engine is made; remote services get it as headers."""
+    """For whom a call to an engine is made; remote services get it as headers.
+
+    reply: of which it becomes a part. tell: one sentence for the user, of a call that may succeed all the same.
+    """
 
     session: str
     turn: int | None
+    reply: int | None = None
+    tell: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 ERRAND: ContextVar[Errand | None] = ContextVar("voiceloop_errand", default=None)

@@ -25,7 +25,7 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     wait_s: _Seconds = 30.0
     per_key: _Count = 0
     per_minute: _Count = 0
-    upload_s: _Seconds = 30.0
+    idle_s: _Seconds = 60.0
     piece_s: _Seconds = 60.0
     max_hours: Annotated[float, Meta(gt=0.0, le=1000.0)] = 4.0
     sessions: _Count = 100

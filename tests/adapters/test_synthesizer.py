@@ -23,7 +23,8 @@ from voiceloop.adapters.tts.hibari import Hibari
 from voiceloop.adapters.tts.trim import AFTER_S, BEFORE_S, Trimmer
 from voiceloop.core.audio import RATE, Pcm, level_db, silence
 from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout
-from voiceloop.ports import Synthesizer
+from voiceloop.media import tempo
+from voiceloop.ports import Manner, Synthesizer
 from voiceloop.session.workers import Workers
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture(scope="module", params=["hibari", "espeak"])
 def synthesizer(request: pytest.FixtureRequest, workers: Workers) -> Synthesizer:
-    return Hibari(workers) if request.param == "hibari" else Espeak()
+    return Hibari(workers, stretch=tempo) if request.param == "hibari" else Espeak(stretch=tempo)
 
 
 async def spoken(synthesizer: Synthesizer, text: str) -> list[Pcm]:
@@ -160,6 +161,35 @@ async def test_two_at_a_time(synthesizer: Synthesizer) -> None:
         tasks = [group.create_task(spoken(synthesizer, text)) for text in SENTENCES]
     for task, expected in zip(tasks, alone, strict=True):
         assert np.array_equal(np.concatenate(task.result()), expected)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 1.7, 4.0])
+async def test_speed(synthesizer: Synthesizer, speed: float) -> None:
+    """What the engine cannot reach by itself is stretched; it stays the same voice (the pitch: test_media.py)."""
+    pytest.importorskip("av")
+    await synthesizer.warm_up()
+
+    async def length(manner: Manner | None) -> int:
+        async with aclosing(synthesizer.speak(SENTENCES[1], manner)) as chunks:
+            return sum([chunk.size async for chunk in chunks])
+
+    assert await length(Manner(speed=speed)) == pytest.approx(await length(None) / speed, rel=0.12)
+
+
+@pytest.mark.parametrize("manner", [Manner(voice="nobody"), Manner(voice="-x"), Manner(speed=0.2), Manner(speed=5.0)])
+async def test_a_manner_that_there_is_not(synthesizer: Synthesizer, manner: Manner) -> None:
+    await synthesizer.warm_up()
+    with pytest.raises(ConfigError, match=r"nobody|-x|0\.25 to 4"):
+        async with aclosing(synthesizer.speak("Hello.", manner)) as chunks:
+            await anext(chunks)
+
+
+async def test_every_voice_that_is_named_speaks(synthesizer: Synthesizer) -> None:
+    await synthesizer.warm_up()
+    assert synthesizer.voices
+    for voice in synthesizer.voices[:: max(1, len(synthesizer.voices) // 5)]:
+        async with aclosing(synthesizer.speak("one two", Manner(voice=voice))) as chunks:
+            assert sum([chunk.size async for chunk in chunks]), voice
 
 
 class TestHibari:

@@ -267,7 +267,8 @@ CHAT = override(LOCAL, {"handler.name": "chat", "service.base_url": "http://loca
     ],
 )
 async def test_the_service(config: Config, answer: object, verdict: str, text: str) -> None:
-    async def knock(config: Config) -> object:
+    async def knock(config: Config, name: str) -> object:
+        assert name == ""
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -275,6 +276,34 @@ async def test_the_service(config: Config, answer: object, verdict: str, text: s
     found = await engines.service(config, str, knock)  # type: ignore[arg-type]
     assert found.verdict == verdict
     assert text in found.text
+
+
+async def test_each_service_is_named() -> None:
+    far = {"base_url": "http://far/v1", "api_key_env": "FAR_KEY"}
+    config = override(CHAT, {"services": {"far": far, "home": {"base_url": "http://near/v1"}}})
+    config = override(config, {"stt.engine": "openai@home", "stt.fallback": ["openai@far", "embedded"]})
+    asked: list[str] = []
+
+    async def knock(config: Config, name: str) -> tuple[list[float], int, list[str]]:
+        asked.append(name)
+        return [0.1, 0.1], 401, []
+
+    found = [finding async for finding in engines.services(config, str, knock)]
+    assert asked == ["", "far", "home"]
+    assert [(f.name, f.verdict) for f in found] == [
+        ("service", "bad"),
+        ("service far", "warn"),
+        ("service home", "bad"),
+    ]
+    assert found[1].todo == "Put the right key into FAR_KEY."
+
+
+def test_who_stands_in_for_whom() -> None:
+    assert engines.stand_ins(override(LOCAL, {"stt.fallback": [], "tts.fallback": []})) is None
+    config = override(LOCAL, {"services": {"far": {}}, "stt.fallback": ["openai@far"], "tts.fallback": []})
+    found = engines.stand_ins(config)
+    assert found
+    assert found.text == "stt openai@far; tts none"
 
 
 @pytest.mark.parametrize(

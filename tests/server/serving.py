@@ -67,7 +67,7 @@ def bench(
         {"stt": "fake", "tts": "fake"},
         FakeVad,
     )
-    return Bench(engines, at_once=2, max_s=max_s)
+    return Bench(engines, at_once=2, max_s=max_s, piece_s=60.0)
 
 
 def app_of(

@@ -102,7 +102,8 @@ async def test_a_bug_ends_its_own_job_only(engines: FakeEngines) -> None:
 
 
 async def test_a_piece_that_takes_too_long(engines: FakeEngines) -> None:
-    async with running(engines, Patience(piece=0.2)) as work:
+    engines.config = override(engines.config, {"serve.piece_s": 0.2})
+    async with running(engines) as work:
         with pytest.raises(Refusal) as caught:
             await gathered(work, Speech("hang", "pcm"))
         assert (caught.value.status, caught.value.code) == (504, "timeout")

@@ -135,7 +135,7 @@ async def test_a_body_that_stops_half_way(tmp_path: Path, caplog: pytest.LogCapt
 
 
 async def test_a_body_that_stands_still(tmp_path: Path) -> None:
-    app = app_of(Script(*HEARD), tmp_path, settings=ServeSection(upload_s=0.1))
+    app = app_of(Script(*HEARD), tmp_path, settings=ServeSection(idle_s=0.1))
     async with served(app) as (host, port):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request(form(MODEL, UPLOAD))[:-10])
@@ -200,6 +200,16 @@ async def test_who_reads_nothing_slows_the_work(tmp_path: Path) -> None:
         assert engine.made > seen
         writer.close()
         await until(lambda: engine.ended == 1)
+
+
+async def test_who_reads_nothing_for_too_long_is_given_up(tmp_path: Path) -> None:
+    engine = Endless()
+    app = app_of(bench(synthesizer=engine), tmp_path, settings=ServeSection(idle_s=0.2))
+    async with served(app) as (host, port):
+        _, writer = await asyncio.open_connection(host, port, limit=1024)
+        writer.write(speech(response_format="pcm"))
+        await until(lambda: engine.ended == 1)
+        writer.close()
 
 
 async def test_what_breaks_off_shows(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tempfile
 import wave
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.server.serving import Script, app_of, bench, client, error_of, uploads
 from voiceloop import build
@@ -333,3 +336,12 @@ async def test_engines_that_can_more(tmp_path: Path) -> None:
     answer = await transcribe(work, tmp_path, file=SPEECH, path="/v1/audio/translations", prompt="cats")
     assert answer.json()["text"] == "Hello."
     assert engine.asked == [("timed", "de", 0.5), ("translate", "cats", 0.0)]
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=300), st.integers(1, 40))
+async def test_any_body(data: bytes, size: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        body = form(MODEL, (part("file"), data)) + data
+        for cut in (body, data, body[: len(data)]):
+            assert (await post(Path(folder), stream(cut, size))).status_code in (200, 400)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from voiceloop.adapters import http_errors as words
 from voiceloop.adapters.http_lanes import Lane, Lanes
+from voiceloop.adapters.http_limits import Limits
 from voiceloop.errors import ConfigError, ProviderError, ProviderRefused, ProviderTimeout, Stage
 from voiceloop.ports import ERRAND
 
@@ -42,29 +43,9 @@ _WHO = {"stt": "The transcription service", "handler": "The language model servi
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how much. Seconds; sizes in bytes.
-
-    connect_s: name look-up, TCP and TLS. first_byte_s: to send the request, then again to the answer, then again to
-    its first byte. chunk_s: between pieces of the body. total_s: sum of all waits for one body; the consumer's own
-    time does not count. backoff_s: before the second attempt, doubled for each more. longest_wait_s: a service that
-    asks for a longer pause is not asked again.
-    """
-
-    connect_s: float
-    first_byte_s: float
-    chunk_s: float
-    total_s: float
-    total_bytes: int
-    retries: int
-    backoff_s: float
-    longest_wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Form:
     json: object = None
-    data: Mapping[str, str] | None = None
+    data: Mapping[str, str | list[str]] | None = None
     files: Mapping[str, tuple[str, bytes, str]] | None = None
 
 
@@ -97,6 +78,7 @@ class Service:
             raise ConfigError("The API key holds characters that no key has: copy it again, on one line.")
         self.limits = Limits(connect_s, first_byte_s, chunk_s, total_s, total_bytes, retries, backoff_s, longest_wait_s)
         self.host = url.netloc.rpartition("@")[2]
+        self.nearby = words.is_loopback(url.hostname or "")
         self.key = key
         self.errand_headers = errand_headers
         self._path = url.path
@@ -197,9 +179,9 @@ class Client:
         """A ProviderError whose sentence begins with the service and its host."""
         return ProviderError(f"{self.who} {what}", stage=self.stage, retryable=retryable)
 
-    def refused(self, what: str) -> ProviderRefused:
+    def refused(self, what: str, *, status: int | None = None) -> ProviderRefused:
         """The same for a service that said no."""
-        return ProviderRefused(f"{self.who} {what}", stage=self.stage)
+        return ProviderRefused(f"{self.who} {what}", stage=self.stage, status=status)
 
     @asynccontextmanager
     async def open(
@@ -207,7 +189,7 @@ class Client:
         path: str,
         *,
         json: object = None,
-        data: Mapping[str, str] | None = None,
+        data: Mapping[str, str | list[str]] | None = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         private: Sequence[str] = (),
     ) -> AsyncGenerator[Answer]:
@@ -311,7 +293,7 @@ class Client:
             location=response.headers.get("location", ""),
         )
         retryable = status in RETRY_STATUS or status >= 500
-        return ProviderRefused(f"{self.who} {what}", stage=self.stage, retryable=retryable)
+        return ProviderRefused(f"{self.who} {what}", stage=self.stage, retryable=retryable, status=status)
 
     def said(self, body: bytes, private: Sequence[str]) -> str:
         """What the service itself says is wrong, as one line; empty if it says nothing that can be repeated."""
@@ -326,7 +308,10 @@ class _Broken(ProviderError):
 
 
 class Answer:
-    """An answer whose headers have come. Read it once, by `chunks` or by `read`. whole: it was, to its end."""
+    """An answer whose headers have come. Read it once, by `chunks` or by `read`. whole: it was, to its end.
+
+    content_type, rate: what its header says; None if that says nothing about a rate, Hz.
+    """
 
     def __init__(self, client: Client, response: httpx.Response, limits: Limits, private: Sequence[str]) -> None:
         self._client = client
@@ -334,7 +319,9 @@ class Answer:
         self._limits = limits
         self._private = private
         self.whole = False
-        self.content_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind, _, more = response.headers.get("content-type", "").lower().partition(";")
+        self.content_type: str = kind.strip()
+        self.rate = words.rate(more)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they come, none empty. Raises ProviderError if it stops, breaks off or never ends."""
@@ -385,6 +372,10 @@ class Answer:
                 if limit is not None and len(body) >= limit:
                     break
         return bytes(body)
+
+    def broken(self, what: str) -> ProviderError:
+        """The error for an answer that ended too early."""
+        return self._client.error(what, retryable=True)
 
     def unexpected(self, body: bytes, wanted: str) -> ProviderRefused:
         """The error for a success that is none: a web page or an error object with status 200."""

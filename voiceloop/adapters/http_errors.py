@@ -97,6 +97,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+def rate(parameters: str) -> int | None:
+    """The rate in the parameters of a content type, Hz, as in `audio/l16; rate=16000`."""
+    found = re.search(r"(?:^|;)\s*rate\s*=\s*\"?(\d{4,6})\b", parameters)
+    return int(found[1]) if found else None
+
+
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:
     """An exception, what it came from, and the members of groups among them."""
     while exc is not None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import socket
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from voiceloop.process import wait_for
 if TYPE_CHECKING:
     from voiceloop.server.keys import KeyFile
 
+_NEEDS = ("starlette", "uvicorn", "python_multipart", "av")
 _HELLO = '{"model":"tts-1","voice":"alloy","input":"Hello there!"}'
 
 
@@ -56,6 +58,9 @@ def key_file(config: Config) -> KeyFile:
 
 
 async def _serve(config: Config, as_json: bool, *, talk: bool) -> None:
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"voiceloop serve needs {', '.join(missing)}: pip install 'voiceloop[serve]'.")
     from voiceloop.server import running
 
     file = key_file(config)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from voiceloop import build, calibration
 from voiceloop.calibration import Calibration
-from voiceloop.config import Config
+from voiceloop.config import Config, override
 from voiceloop.doctor import engines, sound
 from voiceloop.doctor.finding import Finding, Verdict, advice
 from voiceloop.doctor.listening import Take, listen, measured
@@ -89,16 +89,22 @@ async def examine(load: Callable[[], Config], progress: Progress) -> AsyncGenera
     canceller: bool | None = None
     yield engines.installed()
     try:
-        async with build.assemble(config) as assembled:
+        # Each engine is looked at by itself: what stands in for it would hide what is wrong.
+        alone = override(config, {"stt.fallback": [], "tts.fallback": []})
+        async with build.assemble(alone) as assembled:
             canceller = None if config.audio.echo == "off" else assembled.parts.echo is not None
             async with aclosing(engines.load(assembled, progress)) as findings:
                 async for finding in findings:
                     yield finding
             for notice in assembled.notices:
                 yield Finding("notice", "warn", notice)
+        if others := engines.stand_ins(config):
+            yield others
     except ConfigError as exc:
         yield Finding("engines", "bad", str(exc))
-    yield await engines.service(config, progress)
+    async with aclosing(engines.services(config, progress)) as findings:
+        async for finding in findings:
+            yield finding
     async with aclosing(_devices(config, canceller, progress)) as findings:
         async for finding in findings:
             yield finding

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from voiceloop import build, makers
+from voiceloop import build, lineup, makers
 from voiceloop.build import Assembled
 from voiceloop.config import Config
 from voiceloop.core.audio import FRAME, Pcm
@@ -28,9 +28,9 @@ _SLOW_VAD_MS = 2.0
 """Nothing in the loop may take longer (shared/CONVENTIONS.md)."""
 _FAR_S = 0.5
 
-_CHOSEN: tuple[Port, ...] = ("stt", "tts")
+_SPEECH: tuple[lineup.Speech, ...] = ("stt", "tts")
 
-Knock = Callable[[Config], Awaitable[tuple[list[float], int, list[str]]]]
+Knock = Callable[[Config, str], Awaitable[tuple[list[float], int, list[str]]]]
 Progress = Callable[[str], object]
 
 
@@ -96,53 +96,71 @@ async def load(assembled: Assembled, progress: Progress) -> AsyncGenerator[Findi
         yield model or Finding("end of turn", "ok", f"loaded in {_s(loaded)}", data={"load_s": loaded})
 
 
-async def service(config: Config, progress: Progress, knock: Knock = makers.knock) -> Finding:
-    """Whether the configured service is there, and how far away. Not whether it can do what it is asked for.
+def stand_ins(config: Config) -> Finding | None:
+    """Who takes over when an engine fails, where that is anybody. Raises ConfigError."""
+    rows = {port: lineup.links(config, port)[1:] for port in _SPEECH}
+    if not any(rows.values()):
+        return None
+    text = "; ".join(f"{port} {', '.join(names) or 'none'}" for port, names in rows.items())
+    return Finding("fallback", "ok", text, data=dict(rows))
 
-    knock: asks it; see makers.knock.
+
+async def services(config: Config, progress: Progress, knock: Knock = makers.knock) -> AsyncGenerator[Finding, None]:
+    """[service], and each of [services]."""
+    for name in ("", *config.services):
+        yield await service(config, progress, knock, name)
+
+
+async def service(config: Config, progress: Progress, knock: Knock = makers.knock, name: str = "") -> Finding:
+    """Whether a configured service is there, and how far away. Not whether it can do what it is asked for.
+
+    knock: asks it; see makers.knock. name: "" is [service].
     """
-    needed = _needs_service(config)
+    called, needed = f"service {name}".strip(), name in _favourites(config)
     worst = "bad" if needed else "warn"
-    progress("asking the service")
+    progress(f"asking {called}")
     try:
-        trips, status, models = await knock(config)
+        trips, status, models = await knock(config, name)
     except ConfigError as exc:
         if needed:
-            return Finding("service", "bad", str(exc))
-        return Finding("service", "ok", "none is configured, and none is needed")
+            return Finding(called, "bad", str(exc))
+        if name:
+            return Finding(called, "warn", str(exc))
+        return Finding(called, "ok", "none is configured, and none is needed")
     except ProviderError as exc:
         what, todo = advice(str(exc))
-        return Finding("service", worst, what, todo)
+        return Finding(called, worst, what, todo)
     data: dict[str, Value] = {"first_s": round(trips[0], 3), "again_s": round(trips[-1], 3), "status": status}
     text = f"answers in {_ms(trips[-1])} ({_ms(trips[0])} with a new connection)"
     if status in (401, 403):
-        todo = f"Put the right key into {config.service.api_key_env}."
-        return Finding("service", worst, f"refuses the key (status {status})", todo, data)
+        settings = config.services[name] if name else config.service
+        todo = f"Put the right key into {settings.api_key_env}."
+        return Finding(called, worst, f"refuses the key (status {status})", todo, data)
     if status >= 500:
-        return Finding("service", worst, f"is there, but broken (status {status})", "Look at its log.", data)
+        return Finding(called, worst, f"is there, but broken (status {status})", "Look at its log.", data)
     if models:
         data["models"] = models[:50]
-        wanted = [config.handler.model] if config.handler.name == "chat" else []
+        wanted = [config.handler.model] if config.handler.name == "chat" and not name else []
         missing = [model for model in wanted if model not in models]
         if missing:
-            return Finding("service", "warn", f"{text}; it knows no model {missing[0]}", "Set handler.model.", data)
+            return Finding(called, "warn", f"{text}; it knows no model {missing[0]}", "Set handler.model.", data)
         text += f", {len(models)} models"
     elif status >= 400:
         text += f"; it lists no models (status {status})"
     if trips[-1] > _FAR_S:
-        return Finding("service", "warn", text, "Each turn waits for that: choose a nearer one.", data)
-    return Finding("service", "ok", text, data=data)
+        return Finding(called, "warn", text, "Each turn waits for that: choose a nearer one.", data)
+    return Finding(called, "ok", text, data=data)
 
 
-def _needs_service(config: Config) -> bool:
-    """Whether anything that would be used opens connections."""
+def _favourites(config: Config) -> set[str]:
+    """The services that are asked first; "" is [service]. Those that only stand in for others are not among them."""
     used: list[tuple[Port, str]] = []
-    for port in _CHOSEN:
+    for port in _SPEECH:
         with suppress(ConfigError):
             used.append((port, build.choose(config, port)))
     if ":" not in config.handler.name:  # a function of the user's is his own affair
         used.append(("handler", config.handler.name))
-    return any(build.is_remote(port, name) for port, name in used)
+    return {name.partition("@")[2] for port, name in used if build.is_remote(port, name)}
 
 
 async def _loaded(what: str, name: str, work: Coroutine[Any, Any, None]) -> tuple[Finding | None, float]:

@@ -26,7 +26,7 @@ def make_app(
 ) -> ASGIApp:
     """The whole app. key_needed: even if there is none, so that nobody comes in."""
     router = Router([*speech_routes(desk), *more_routes], redirect_slashes=False, default=_nothing_here)
-    return Front(Guarded(Keyed(router, keys, needed=key_needed), doors), body_s=desk.serve.upload_s)
+    return Front(Guarded(Keyed(router, keys, needed=key_needed), doors), idle_s=desk.serve.idle_s)
 
 
 def speech_routes(desk: Desk) -> list[BaseRoute]:

@@ -46,13 +46,12 @@ _decoder = msgspec.msgpack.Decoder(FromWorker)
 class Patience:
     """Deadlines, in seconds. start: until the engines are warm. silent: a worker that says nothing is stuck.
 
-    piece: until the next thing a job gives. absent: how long a job waits for a worker that is being started again.
+    absent: how long a job waits for a worker that is being started again.
     backoff: before that, doubled with each start that lives shorter than `settled`, at most `longest`.
     """
 
     start: float = 180.0
     silent: float = 30.0
-    piece: float = 60.0
     absent: float = 15.0
     backoff: float = 0.2
     longest: float = 30.0
@@ -92,7 +91,7 @@ class Batch:
         return self._process.pid if self._process else None
 
     async def run(self, order: Order) -> AsyncGenerator[News, None]:
-        """What comes of an order. Raises Refusal: also when the worker ends meanwhile, or is late."""
+        """What comes of an order. Raises Refusal: also when the worker ends meanwhile."""
         try:
             async with asyncio.timeout(self._patience.absent):
                 await self._ready.wait()
@@ -102,7 +101,7 @@ class Batch:
         answers = self._jobs[job] = asyncio.Queue[_Answer]()
         self._send(Begin(job, order))
         try:
-            while (answer := await self._next(answers)) is not None:
+            while (answer := await answers.get()) is not None:
                 if isinstance(answer, Refusal):
                     raise answer
                 yield answer
@@ -129,14 +128,6 @@ class Batch:
     async def ready(self) -> None:
         """Returns when the first worker's engines are warm."""
         await self._ready.wait()
-
-    async def _next(self, answers: asyncio.Queue[_Answer]) -> _Answer:
-        try:
-            async with asyncio.timeout(self._patience.piece):
-                return await answers.get()
-        except TimeoutError:
-            said = f"The work gave nothing for {self._patience.piece:g} s and was given up."
-            return Refusal(504, said, code="timeout")
 
     def _send(self, message: ToWorker) -> None:
         process = self._process
@@ -212,13 +203,12 @@ class Batch:
 @asynccontextmanager
 async def batch(
     config: Config,
-    patience: Patience | None = None,
+    patience: Patience = Patience(),
     *,
     command: Sequence[str] = COMMAND,
     env: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Batch, None]:
     """A worker process with warm engines. env: ours if None. Raises ConfigError if it cannot start."""
-    patience = patience or Patience(piece=config.serve.piece_s)
     try:
         async with asyncio.TaskGroup() as group:
             work = Batch(config, patience, command, env)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
@@ -20,7 +20,7 @@ from voiceloop.errors import MediaError, VoiceloopError
 from voiceloop.ports import Aligner, Manner, Synthesizer, Timed, Transcriber, Translator, Vad
 from voiceloop.server.failures import refusal
 from voiceloop.server.orders import PIECE, Facts, Heard, News, Order, Recording, Said, Sound, Speech
-from voiceloop.wire.speech_errors import bad
+from voiceloop.wire.speech_errors import Refusal, bad
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,11 +48,14 @@ class Engines:
 
 
 class Bench:
-    """A `Work`. at_once: pieces of all jobs that are worked on at the same time. max_s: of a recording."""
+    """A `Work`. at_once: pieces of all jobs that are worked on at the same time. max_s: of a recording.
 
-    def __init__(self, engines: Engines, *, at_once: int, max_s: float) -> None:
+    piece_s: how long a piece may take, once it is its turn.
+    """
+
+    def __init__(self, engines: Engines, *, at_once: int, max_s: float, piece_s: float) -> None:
         self._engines = engines
-        self._places = asyncio.Semaphore(at_once)
+        self._places = _Places(at_once, piece_s)
         self._max_s = max_s
 
     @property
@@ -101,7 +104,7 @@ class Bench:
         manner = Manner(order.voice, order.speed if order.speed != 1.0 else None, order.instructions, order.model)
         async with aclosing(jobs.speech(engines.synthesizer, order.text, manner, whole=engines.whole)) as chunks:
             while True:
-                async with self._places:
+                async with self._places.place():
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     return
@@ -125,6 +128,25 @@ class Bench:
             async for segment in segments:
                 yield _said(segment)
         yield Heard(job.duration_s, job.language)
+
+
+class _Places:
+    """The line in which pieces of work wait, and the deadline of each."""
+
+    def __init__(self, n: int, piece_s: float) -> None:
+        self._free = asyncio.Semaphore(n)
+        self._piece_s = piece_s
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None, None]:
+        """A place for as long as the context is open. Raises Refusal at the deadline."""
+        async with self._free:
+            try:
+                async with asyncio.timeout(self._piece_s):
+                    yield
+            except TimeoutError:
+                said = f"A piece of the work took longer than {self._piece_s:g} s and was given up."
+                raise Refusal(504, said, code="timeout") from None
 
 
 class _Measured:
@@ -155,7 +177,7 @@ class _Measured:
 class _InLine:
     """A `Transcriber` whose calls wait for a place. It is `Timed` and a `Translator` if the engine is."""
 
-    def __init__(self, engine: Transcriber, places: asyncio.Semaphore) -> None:
+    def __init__(self, engine: Transcriber, places: _Places) -> None:
         self._places = places
         self.longest = engine.longest
         self.warm_up = engine.warm_up
@@ -168,7 +190,7 @@ class _InLine:
 
     def _in_line(self, call: Callable[P, CoroutineType[Any, Any, T]]) -> Callable[P, CoroutineType[Any, Any, T]]:
         async def waits(*args: P.args, **kwargs: P.kwargs) -> T:
-            async with self._places:
+            async with self._places.place():
                 return await call(*args, **kwargs)
 
         return waits

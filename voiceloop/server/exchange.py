@@ -32,17 +32,17 @@ class Broken(Exception):
 
 
 class Exchange:
-    """A request. name: its `x-request-id`. body_s: how long its body may stand still.
+    """A request. name: its `x-request-id`. idle_s: how long the client may send or take nothing.
 
     Every answer goes through `send`, which gives it that name and the headers that a layer has put into scope[ADDED].
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, name: str, body_s: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, name: str, idle_s: float) -> None:
         self.scope = scope
         self.name = name
         self._receive = receive
         self._send = send
-        self._body_s = body_s
+        self._idle_s = idle_s
         self._read = False
         self.started = False
         self.finished = False
@@ -86,11 +86,11 @@ class Exchange:
         n = 0
         while not self._read:
             try:
-                async with asyncio.timeout(self._body_s):
+                async with asyncio.timeout(self._idle_s):
                     message = await self._next()
             except TimeoutError:
                 self._read = True  # there is nothing to wait for any more
-                said = f"The body of the request stood still for {self._body_s:g} s."
+                said = f"The body of the request stood still for {self._idle_s:g} s."
                 raise Refusal(408, said, code="timeout", headers={"connection": "close"}) from None
             body: bytes = message.get("body", b"")
             n += len(body)
@@ -129,8 +129,12 @@ class Exchange:
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def write(self, data: bytes) -> None:
-        """A piece; waits while the client does not read."""
-        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+        """A piece; waits while the client does not read. Raises Gone if it takes nothing for too long."""
+        try:
+            async with asyncio.timeout(self._idle_s):
+                await self.send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise Gone from None
 
     async def finish(self) -> None:
         """The end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from voiceloop.errors import Busy, Late, MediaError, ProviderError, ProviderRefused, ProviderTimeout, VoiceloopError
 from voiceloop.wire.speech_errors import Refusal, bad
 
+_PASSED_ON = (400, 404, 413, 415, 422)
+
 
 def refusal(error: VoiceloopError) -> Refusal:
     """The answer to a request whose work failed. A path on this machine is not repeated."""
@@ -16,7 +18,9 @@ def refusal(error: VoiceloopError) -> Refusal:
         case ProviderTimeout() | Late():
             return Refusal(504, str(error), code="timeout")
         case ProviderRefused():
-            return Refusal(502, str(error), code="upstream_error")
+            # What the service says of the request itself is said of ours; its word on our key or quota is not.
+            status = getattr(error, "status", None)
+            return Refusal(status if status in _PASSED_ON else 502, str(error), code="upstream_error")
         case ProviderError(retryable=True):
             return Refusal(503, str(error), code="engine_error", headers={"retry-after": "1"})
         case Busy():

@@ -19,12 +19,12 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 class Front:
     """Every answer carries `x-request-id`, the client's or a new one; errors get OpenAI's shape.
 
-    body_s: how long the body of a request may stand still.
+    idle_s: how long a client may send or take nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, body_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, idle_s: float) -> None:
         self._app = app
-        self._body_s = body_s
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Does it."""
@@ -35,10 +35,11 @@ class Front:
         else:
             given = Headers(scope=scope).get("x-request-id", "")
             name = given if _ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-            await self._request(Exchange(scope, receive, send, name=name, body_s=self._body_s))
+            await self._request(Exchange(scope, receive, send, name=name, idle_s=self._idle_s))
 
     async def _request(self, exchange: Exchange) -> None:
         exchange.scope[EXCHANGE] = exchange
+        _log.info("%s: %s %s", exchange.name, exchange.scope["method"], exchange.scope["path"])
         refusal = None
         try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
@@ -55,6 +56,7 @@ class Front:
             # Left without its end, the answer shows to the client as broken off.
             _log.error("%s: the answer broke off: %s", exchange.name, refusal)
         elif refusal is not None:
+            _log.info("%s: %d %s", exchange.name, refusal.status, refusal)
             await exchange.answer(refusal.body(), status=refusal.status, headers=refusal.headers)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:

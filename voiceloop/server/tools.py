@@ -32,7 +32,7 @@ async def bench(values: Mapping[str, Any]) -> AsyncGenerator[Bench, None]:
         )
         build.encoder("mp3", engines.synthesizer.rate).feed(silence(1))  # loads the codecs before the first request
         engines.vad()
-        yield Bench(engines, at_once=_at_once(names), max_s=config.serve.max_hours * 3600)
+        yield Bench(engines, at_once=_at_once(names), max_s=config.serve.max_hours * 3600, piece_s=config.serve.piece_s)
 
 
 def _at_once(names: Mapping[str, str]) -> int:

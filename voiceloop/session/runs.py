@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 
-from voiceloop.core.events import Failed, Stage
+from voiceloop.core.events import Failed, Notice, Stage
 from voiceloop.errors import ProviderError, VoiceloopError
 from voiceloop.ports import ERRAND, Errand
 
@@ -21,9 +21,18 @@ class Runs:
     strict: a bug raises, and ends the session, as tests want it; otherwise it fails its turn only.
     """
 
-    def __init__(self, session: str, feed: Callable[[Failed], None], *, strict: bool) -> None:
+    def __init__(
+        self,
+        session: str,
+        feed: Callable[[Failed], None],
+        *,
+        strict: bool,
+        tell: Callable[[Notice], None] = lambda notice: None,
+    ) -> None:
+        """tell: is given what an engine has to say though its run may succeed."""
         self._session = session
         self._feed = feed
+        self._tell = tell
         self._strict = strict
         self._group: asyncio.TaskGroup | None = None
         self._closed = False
@@ -36,9 +45,12 @@ class Runs:
         """The group in which all tasks are born from now on."""
         self._group = group
 
-    def start(self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None]) -> None:
-        """Begins a run; after `close` it is closed instead."""
-        if task := self.spawn(self._guard(run, stage, turn, work), f"{stage} {run}"):
+    def start(
+        self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None], *, reply: int | None = None
+    ) -> None:
+        """Begins a run; after `close` it is closed instead. reply: of which it becomes a part."""
+        errand = Errand(self._session, turn, reply, lambda text: self._say(stage, text))
+        if task := self.spawn(self._guard(run, stage, errand, work), f"{stage} {run}"):
             self._tasks[run] = task
             self._enter()
             task.add_done_callback(lambda _: self._finished(run, work))
@@ -100,8 +112,12 @@ class Runs:
         del self._tasks[run]
         self._leave()
 
-    async def _guard(self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None]) -> None:
-        ERRAND.set(Errand(self._session, turn))
+    def _say(self, stage: Stage, text: str) -> None:
+        if not self._closed:
+            self._tell(Notice("stt" if stage == "score" else stage, text))
+
+    async def _guard(self, run: int, stage: Stage, errand: Errand, work: Coroutine[None, None, None]) -> None:
+        ERRAND.set(errand)
         try:
             await work
         except asyncio.CancelledError:

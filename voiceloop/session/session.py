@@ -81,7 +81,7 @@ class Session:
         self._clock = Clock(stepped=parts.port.stepped)
         self._inbox: deque[ev.Input] = deque()
         self._life = _Life()
-        self._runs = Runs(self.id, self.feed, strict=strict)
+        self._runs = Runs(self.id, self.feed, strict=strict, tell=self.news.tell)
         self._ears = Ears(parts.vad, parts.echo, self.feed, capacity=_reach(policy), taps=parts.taps, idle=self._idle)
         self._mind = Mind(
             parts.transcriber,
@@ -286,7 +286,7 @@ class Session:
             ev.Transcribe: self._transcribe,
             ev.Score: self._score,
             ev.Answer: self._answer,
-            ev.Synthesize: lambda a: runs.start(a.run, "tts", a.turn, mouth.synthesize(a)),
+            ev.Synthesize: lambda a: runs.start(a.run, "tts", a.turn, mouth.synthesize(a), reply=a.reply),
             ev.Drop: lambda a: runs.drop(a.run),
             ev.Forget: lambda a: mouth.forget(a.reply),
             ev.Release: lambda a: mouth.release(a.reply),

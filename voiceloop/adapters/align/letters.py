@@ -15,7 +15,10 @@ PAUSE = 15
 """Windows of quiet that are a pause: a stop consonant closes for up to 120 ms."""
 
 BELOW_DB = 30.0
-"""What is this much below the loud parts is quiet."""
+"""What is this much below the loud parts is quiet, and """
+
+ABOVE_DB = 6.0
+"""what is less than this above the quietest tenth, up to 12 dB below the loud parts: in noise no pause is still."""
 
 _PUNCTUATION_S = 0.25
 """How much a pause may lie beside the place that the letters give it, for it to be at a comma or a full stop."""
@@ -54,7 +57,8 @@ def sounding(pcm: Pcm) -> list[tuple[int, int]]:
         return []
     x = to_float(pcm[: n * WINDOW]).reshape(n, WINDOW)
     level = 10 * np.log10(np.einsum("ij,ij->i", x, x) / WINDOW + 1e-9)
-    loud = np.flatnonzero(level > np.percentile(level, 95) - BELOW_DB)
+    quiet, loudest = np.percentile(level, (10, 95))
+    loud = np.flatnonzero(level > max(loudest - BELOW_DB, min(quiet + ABOVE_DB, loudest - 12)))
     if loud.size == 0 or float(level.max()) < -70:
         return []
     breaks = np.flatnonzero(np.diff(loud) > PAUSE)

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import cast
 
 from voiceloop.adapters.http import Answer, Service
+from voiceloop.adapters.http_events import Events
 from voiceloop.errors import ProviderError
 from voiceloop.ports import Message, TurnView
 
@@ -201,7 +202,7 @@ async def _objects(answer: Answer) -> AsyncGenerator[Fields, None]:
 
     `{"done": True}` stands for [DONE]. Decided by the first byte: some servers mislabel what they send.
     """
-    events, head = _Events(), b""
+    events, head = Events(), b""
     async with aclosing(answer.chunks()) as chunks:
         async for data in chunks:
             if events.n == 0 and not head.strip():
@@ -247,36 +248,3 @@ async def _drain(chunks: AsyncGenerator[bytes, None]) -> None:
         async with asyncio.timeout(DRAIN_S):
             async for _ in chunks:
                 pass
-
-
-class _Events:
-    """The data of server-sent events (WHATWG HTML 9.2.6); other fields and comments are skipped."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self._rest = b""
-        self._data: list[str] = []
-
-    def feed(self, data: bytes) -> Iterator[str]:
-        """The events that are complete."""
-        self.n += len(data)
-        # A lone CR at the end may be half of a CRLF, which would look like two line ends.
-        data = self._rest + data
-        held = data.endswith(b"\r")
-        lines = data[: len(data) - held].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._rest = lines.pop() + b"\r" * held
-        for line in lines:
-            yield from self._line(line)
-
-    def flush(self) -> Iterator[str]:
-        """An event that lacks its blank line at the end of the stream."""
-        yield from self._line(self._rest.rstrip(b"\r"))
-        yield from self._line(b"")
-
-    def _line(self, line: bytes) -> Iterator[str]:
-        if not line and self._data:
-            event, self._data = "\n".join(self._data).strip(), []
-            if event:
-                yield event
-        elif line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" ").decode("utf-8", "replace"))

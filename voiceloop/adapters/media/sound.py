@@ -6,17 +6,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol, cast
 
+import av
 import numpy as np
+from av import logging
+from av.error import FFmpegError
 
 from voiceloop.core.audio import Pcm, silence
-from voiceloop.errors import ConfigError, MediaError
-
-try:
-    import av
-    from av import logging
-    from av.error import FFmpegError
-except ImportError as exc:
-    raise ConfigError("PyAV reads and writes MP3, AAC, Opus and films; run: pip install 'voiceloop[media]'") from exc
+from voiceloop.errors import MediaError
 
 RATES_HZ = (1_000, 768_000)
 """What is slower or faster is no sound but a broken header, and would make a few samples into gigabytes."""
