@@ -31,8 +31,8 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     sessions: _Count = 100
     sessions_each: _Count = 0
     keep_s: _Seconds = 30.0
-    idle_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
-    longest_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+    session_idle_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
+    session_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     realtime_barge_in: Literal["judged", "fast"] = "judged"
     voices: dict[str, str] = {}
     models: dict[str, str] = {}

@@ -27,6 +27,7 @@ from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conver
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
+from voiceloop.server.page import page_routes
 from voiceloop.server.realtime import Realtime
 from voiceloop.server.realtime_talk import Setting
 
@@ -113,7 +114,9 @@ class _Talking:
 async def _conversations(config: Config) -> AsyncGenerator[_Talking, None]:
     """Those of this server; their engines are shared, and warm."""
     settings = config.serve
-    limits = Limits(settings.sessions, settings.sessions_each, settings.keep_s, settings.idle_s, settings.longest_s)
+    limits = Limits(
+        settings.sessions, settings.sessions_each, settings.keep_s, settings.session_idle_s, settings.session_s
+    )
     async with build.engines(config) as shared:
         await build.warm(shared)
 
@@ -125,7 +128,7 @@ async def _conversations(config: Config) -> AsyncGenerator[_Talking, None]:
 
 
 def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[BaseRoute]:
-    """`/ws` and `/v1/realtime`."""
+    """The page, `/ws` and `/v1/realtime`."""
     setting = Setting(
         talking.assemble,
         build.distant_port,
@@ -135,7 +138,7 @@ def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[Ba
         stt_s=config.stt.timeout_s,
     )
     realtime = Realtime(setting, sockets, talking.limits, lambda: talking.known.n)
-    return [*bridge_routes(talking.known, sockets), *realtime.routes()]
+    return [*page_routes(), *bridge_routes(talking.known, sockets), *realtime.routes()]
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
