@@ -39,15 +39,15 @@ test: environment
 	@$(PY) -m coverage report --include='$(COVERED)' --skip-covered --fail-under=100
 
 test-clients:
-	@if ls tests/clients/*.py > /dev/null 2>&1; \
-	then sh .ci/venv local media align serve sherpa dev && $(PY) -m pytest tests/clients $(ARGS); \
-	else echo "There are no tests with foreign clients yet."; fi
+	@sh .ci/venv local media align serve sherpa dev
+	@sh .ci/clients
+	@$(PY) -m pytest tests/clients $(ARGS)
 
 bench:
-	@sh .ci/venv local dev
+	@sh .ci/venv local media serve dev
 	@test -f benchmarks/$(BENCH).py || { echo "There is no benchmarks/$(BENCH).py." >&2; exit 1; }
 	@exec $(PY) benchmarks/$(BENCH).py $(ARGS)
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .clients build dist .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find voiceloop tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

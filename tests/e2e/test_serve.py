@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 
 from tests.program import DATA, ROOT, environment, hiding, misheard, voiceloop
 from tests.server.engines import FakeEngines
@@ -264,8 +266,7 @@ def test_emoji_alone(real: httpx.Client) -> None:
     assert len(answer.content) < 24_000 * 2
 
 
-def test_hours_of_silence_in_a_small_file(real: httpx.Client, home: Path) -> None:
-    command = ["sox", "-D", "-n", "-r", "16000", "-c", "1", "-b", "16", "silence.flac", "trim", "0", "1000"]
-    subprocess.run(command, cwd=home, check=True, capture_output=True)
+def test_a_long_silence_in_a_small_file(real: httpx.Client, home: Path) -> None:
+    soundfile.write(home / "silence.flac", np.zeros(1000 * 16_000, np.int16), 16_000)
     answer = real.post(TEXT, data={"model": "whisper-1"}, files={"file": (home / "silence.flac").read_bytes()})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "file_too_long")

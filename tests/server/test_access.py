@@ -117,6 +117,29 @@ async def test_any_page(tmp_path: Path) -> None:
     assert (await ask(app, "POST", "/v1/audio/speech", json=HELLO, headers={"origin": PAGE})).status_code == 200
 
 
+async def closed(app, **headers: str) -> list[dict[str, object]]:
+    """What a socket is answered."""
+    sent: list[dict[str, object]] = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await app({"type": "websocket", "path": "/ws", "scheme": "ws", "headers": pairs}, receive, send)
+    return sent
+
+
+async def test_sockets_follow_the_same_rules(tmp_path: Path) -> None:
+    app = app_of(Script(), tmp_path)
+    refused = [{"type": "websocket.close", "code": 1008, "reason": ""}]
+    assert await closed(app, host="evil.example") == refused
+    assert await closed(app, host="localhost", origin="http://evil.example") == refused
+    assert await closed(app, host="localhost", origin="http://localhost") == refused  # there is none yet
+
+
 # --- keys ---
 
 

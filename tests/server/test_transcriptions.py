@@ -7,6 +7,7 @@ import wave
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -278,6 +279,25 @@ async def test_what_is_no_recording(tmp_path: Path, data: bytes) -> None:
     assert error_of(answer) == (400, "file", "invalid_file")
     assert str(tmp_path) not in answer.text
     assert "upload-" not in answer.text
+
+
+def video() -> bytes:
+    """A film without sound."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as film:
+        stream = film.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            film.mux(stream.encode(picture))
+        film.mux(stream.encode())
+    return data.getvalue()
+
+
+async def test_a_film_without_sound(tmp_path: Path) -> None:
+    answer = await transcribe(bench(), tmp_path, file=video())
+    assert error_of(answer) == (400, "file", "invalid_file")
+    assert "sound" in answer.json()["error"]["message"]
 
 
 async def test_a_recording_without_speech(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class Guarded:
 
 
 class Keyed:
-    """A bearer key for everything under /v1, if there are keys."""
+    """A bearer key for everything under /v1 and every socket, if there are keys. needed: even if there is none, as
+    when the last one was removed meanwhile."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile, *, needed: bool) -> None:
         self._app = app
@@ -102,8 +103,9 @@ class Keyed:
         self._needed = needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Does it. Raises Refusal. needed: also when the last key was removed meanwhile."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/") and (self._needed or self._keys.read()):
+        """Does it. Raises Refusal."""
+        guarded = scope["type"] == "websocket" or (scope["type"] == "http" and scope["path"].startswith("/v1/"))
+        if guarded and (self._needed or self._keys.read()):
             scope[KEY] = self._named(Headers(scope=scope).get("authorization", ""))
         await self._app(scope, receive, send)
 

@@ -38,6 +38,9 @@ from voiceloop.wire.speech_errors import Refusal
 
 COMMAND = (sys.executable, "-P", "-m", "voiceloop.server.worker")
 
+_BELOW_NORMAL = 0x4000
+"""Windows' name for what `os.nice` is elsewhere (worker.py)."""
+
 _log = logging.getLogger(__name__)
 _decoder = msgspec.msgpack.Decoder(FromWorker)
 
@@ -141,6 +144,8 @@ class Batch:
             # Ctrl-C in a terminal reaches a group of processes. The session stays the same: where the system
             # schedules by session, a priority counts only inside of one.
             options["process_group"] = 0
+        else:
+            options["creationflags"] = _BELOW_NORMAL
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, env=self._env, **options
         )
