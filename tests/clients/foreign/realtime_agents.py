@@ -51,7 +51,7 @@ async def run(tools, work):
             "url": os.environ["REALTIME_URL"] + "?model=gpt-realtime",
         }
     )
-    async with session:
+    async with session, asyncio.TaskGroup() as group:
         state = {"audio": 0, "ends": 0}
 
         async def listen():
@@ -74,7 +74,7 @@ async def run(tools, work):
                     if d["type"] == "error":
                         seen.setdefault("errors", []).append(d["error"]["message"])
 
-        task = asyncio.ensure_future(listen())
+        task = group.create_task(listen())
         await work(session, state)
         await asyncio.sleep(0.5)
         task.cancel()
@@ -96,9 +96,9 @@ async def speak(session, data):
 
 
 async def until(f, s=30):
-    t = time.time()
+    t = time.monotonic()
     while not f():
-        assert time.time() - t < s, seen
+        assert time.monotonic() - t < s, seen
         await asyncio.sleep(0.02)
 
 

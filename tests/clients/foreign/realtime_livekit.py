@@ -37,7 +37,7 @@ async def weather(city: str) -> str:
 async def main():
     import aiohttp
 
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         model = openai.realtime.RealtimeModel(base_url=os.environ["OPENAI_BASE_URL"], http_session=http)
         session = model.session()
         current = {}
@@ -46,35 +46,38 @@ async def main():
             out = {"text": "", "audio": 0, "calls": []}
             seen["generations"].append(out)
 
+            async def text(stream):
+                async for piece in stream:
+                    out["text"] += str(piece)
+
+            async def audio(stream):
+                async for frame in stream:
+                    current["start"] = current["start"] or time.monotonic()
+                    out["audio"] += frame.samples_per_channel / frame.sample_rate
+
             async def messages():
-                async for m in gen.message_stream:
-                    current["id"], current["start"] = m.message_id, None
-
-                    async def text():
-                        async for t in m.text_stream:
-                            out["text"] += str(t)
-
-                    async def audio():
-                        async for f in m.audio_stream:
-                            current["start"] = current["start"] or time.time()
-                            out["audio"] += f.samples_per_channel / f.sample_rate
-
-                    await asyncio.gather(text(), audio())
+                async for message in gen.message_stream:
+                    current["id"], current["start"] = message.message_id, None
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(text(message.text_stream))
+                        both.create_task(audio(message.audio_stream))
 
             async def calls():
                 async for c in gen.function_stream:
                     out["calls"].append((c.name, c.arguments, c.call_id))
                     current["call"] = c
 
-            await asyncio.gather(messages(), calls())
+            async with asyncio.TaskGroup() as both:
+                both.create_task(messages())
+                both.create_task(calls())
             out["over"] = True
 
-        session.on("generation_created", lambda e: asyncio.ensure_future(collect(e)))
+        session.on("generation_created", lambda e: group.create_task(collect(e)))
 
         def started(e):
             seen["events"].append("speech_started")
             if current.get("start"):
-                ms = int((time.time() - current["start"]) * 1000)
+                ms = int((time.monotonic() - current["start"]) * 1000)
                 seen["truncated"] = ms
                 session.truncate(message_id=current["id"], modalities=["audio"], audio_end_ms=ms, audio_transcript="x")
 
@@ -90,9 +93,9 @@ async def main():
                 await asyncio.sleep(0.02)
 
         async def until(f, s=30):
-            t = time.time()
+            t = time.monotonic()
             while not f():
-                assert time.time() - t < s, seen
+                assert time.monotonic() - t < s, seen
                 await asyncio.sleep(0.02)
 
         await speak(sys.argv[1])
@@ -106,7 +109,7 @@ async def main():
         ctx = session.chat_ctx.copy()
         ctx.add_message(role="user", content="How is the weather?")
         await session.update_chat_ctx(ctx)
-        gen = await session.generate_reply()
+        await session.generate_reply()
         await until(lambda: current.get("call"))
         await until(lambda: seen["generations"][-1].get("over"))
         ctx = session.chat_ctx.copy()
@@ -114,7 +117,7 @@ async def main():
         ctx.items.append(llm.FunctionCallOutput(call_id=c.call_id, name=c.name, output="sunny", is_error=False))
         await session.update_chat_ctx(ctx)
         n = len(seen["generations"])
-        gen = await session.generate_reply()
+        await session.generate_reply()
         await until(lambda: len(seen["generations"]) > n and seen["generations"][-1].get("over"))
         seen["ctx"] = [
             (i.type, getattr(i, "role", None), getattr(i, "text_content", None)) for i in session.chat_ctx.items

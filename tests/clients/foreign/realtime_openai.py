@@ -32,7 +32,7 @@ async def speak(conn, data):
 async def main():
     client = AsyncOpenAI(websocket_base_url=os.environ["REALTIME_URL"].removesuffix("/realtime"))
     seen = {}
-    async with client.realtime.connect(model="gpt-realtime") as conn:
+    async with client.realtime.connect(model="gpt-realtime") as conn, asyncio.TaskGroup() as group:
         first = await conn.recv()
         assert first.type == "session.created", first
         await conn.session.update(
@@ -41,13 +41,11 @@ async def main():
                 "audio": {"input": {"transcription": {"model": "whisper-1"}, "turn_detection": {"type": "server_vad"}}},
             }
         )
-        task = asyncio.ensure_future(speak(conn, FWD + SILENCE * 2))
+        group.create_task(speak(conn, FWD + SILENCE * 2))
         n = 0
         item = None
         start = None
         cut = False
-        truncated = None
-        second = None
         async for e in conn:
             if e.type == "error":
                 seen.setdefault("errors", []).append(e.error.message)
@@ -57,11 +55,11 @@ async def main():
                 n += len(base64.b64decode(e.delta))
                 item = e.item_id
                 if start is None:
-                    start = time.time()
-                    task2 = asyncio.ensure_future(later(conn))
+                    start = time.monotonic()
+                    group.create_task(later(conn))
             if e.type == "input_audio_buffer.speech_started" and start and not cut:
                 cut = True
-                seen["heard_ms"] = int((time.time() - start) * 1000)
+                seen["heard_ms"] = int((time.monotonic() - start) * 1000)
                 await conn.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=seen["heard_ms"])
             if e.type == "conversation.item.truncated":
                 seen["truncated"] = e.audio_end_ms

@@ -11,12 +11,16 @@ import time
 import wave
 
 from loguru import logger
-
-logger.remove()
-logger.add(sys.stderr, level="WARNING")
 from pipecat.adapters.schemas.function_schema import FunctionSchema
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
-from pipecat.frames.frames import *
+from pipecat.frames.frames import (
+    ErrorFrame,
+    InputAudioRawFrame,
+    LLMRunFrame,
+    TranscriptionFrame,
+    TTSAudioRawFrame,
+    TTSTextFrame,
+)
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.runner import PipelineRunner
 from pipecat.pipeline.task import PipelineParams, PipelineTask
@@ -58,6 +62,8 @@ class Ear(FrameProcessor):
 
 
 async def main():
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
     tools = ToolsSchema(
         standard_tools=[
             FunctionSchema(
@@ -108,9 +114,9 @@ async def main():
             await asyncio.sleep(0.02)
 
     async def until(f, s=25):
-        t = time.time()
+        t = time.monotonic()
         while not f():
-            if time.time() - t > s:
+            if time.monotonic() - t > s:
                 seen["late"] = True
                 return
             await asyncio.sleep(0.02)
@@ -134,7 +140,9 @@ async def main():
         seen["context"] = [m if isinstance(m, dict) else str(m) for m in context.get_messages()]
         await task.cancel()
 
-    await asyncio.gather(PipelineRunner(handle_sigint=False).run(task), drive())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(PipelineRunner(handle_sigint=False).run(task))
+        group.create_task(drive())
     seen["frames"] = {k: v for k, v in seen["frames"].items() if "Interr" in k or "Function" in k or "Error" in k}
     print(json.dumps(seen, default=str))
 
