@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.program import DATA, ROOT, environment, voiceloop
-from voiceloop.config import SttSection
 
 from .serving import HERE, Server, python, run
 from .sound import decoded
@@ -67,10 +66,6 @@ def client(strict: str, tmp_path: Path) -> Client:
     return client
 
 
-all_parameters = pytest.mark.skipif(
-    "response_format" not in SttSection.__struct_fields__, reason="the client knows no more parameters yet"
-)
-
 SPEAK = '[tts]\nengine = "openai"\n'
 LISTEN = '[stt]\nengine = "openai"\n'
 
@@ -96,7 +91,6 @@ def test_say_with_every_parameter(client: Client, tmp_path: Path) -> None:
     assert decoded(tmp_path / "x.wav").seconds == pytest.approx(1, abs=0.1)
 
 
-@all_parameters
 @pytest.mark.parametrize(
     ("form", "stream"),
     [*((form, "audio") for form in ("mp3", "opus", "aac", "flac", "wav")), ("mp3", "sse"), ("pcm", "sse")],
@@ -134,7 +128,6 @@ def test_transcribe_with_every_parameter(client: Client) -> None:
     assert wanted.items() <= request["fields"].items()
 
 
-@all_parameters
 @pytest.mark.parametrize("form", ["json", "text", "srt", "verbose_json", "vtt"])
 def test_transcribe_by_every_format(client: Client, form: str) -> None:
     options = f'response_format = "{form}"\ntemperature = 0.2\n'
@@ -143,7 +136,6 @@ def test_transcribe_by_every_format(client: Client, form: str) -> None:
     assert {"response_format": form, "temperature": 0.2}.items() <= request["fields"].items()
 
 
-@all_parameters
 def test_transcribe_by_events(client: Client) -> None:
     more = 'stream = true\noptions = {chunking_strategy = "auto", include = ["logprobs"]}\n'
     assert HEARD in client.run("transcribe", DATA / "ps_goforward.flac", settings=LISTEN + more)

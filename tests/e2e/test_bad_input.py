@@ -114,7 +114,8 @@ def remote(url: str, **changes: object) -> Config:
         {
             "stt.engine": "openai", "tts.engine": "openai", "handler.name": "chat", "service.base_url": url,
             "service.retries": 0, "service.connect_s": 0.6, "service.first_byte_s": 0.6, "service.chunk_s": 0.6,
-            "stt.timeout_s": 1.0, "handler.timeout_s": 1.0, "tts.timeout_s": 1.0, **changes,
+            "stt.timeout_s": 1.0, "handler.timeout_s": 1.0, "tts.timeout_s": 1.0,
+            "stt.fallback": [], "tts.fallback": [], **changes,
         },
     )  # fmt: skip
 

@@ -125,7 +125,7 @@ def test_only_the_times_that_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "stream"), [("true", True), ("True", True), ("1", True), ("false", False), ("", False)]
+    ("value", "stream"), [("true", True), ("True", True), ("1", True), ("false", False), ("", False), ("null", False)]
 )
 def test_flags(value: str, stream: bool) -> None:
     assert text(stream=[value]).stream is stream

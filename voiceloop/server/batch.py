@@ -121,8 +121,8 @@ class Batch:
             began = loop.time()
             self.n_starts += 1
             await self._live()
-            if self._refused and self.n_starts == 1:
-                raise self._refused
+            if self._facts is None and self.n_starts == 1:
+                raise self._refused or ConfigError("The worker process cannot start: it ended before it was ready.")
             lived = loop.time() - began
             wait = self._patience.backoff if lived > self._patience.settled else min(wait * 2, self._patience.longest)
             _log.error("The worker process ended after %.0f s; it is started again in %.1f s.", lived, wait)

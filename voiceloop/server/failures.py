@@ -19,8 +19,8 @@ def refusal(error: VoiceloopError) -> Refusal:
             return Refusal(504, str(error), code="timeout")
         case ProviderRefused():
             # What the service says of the request itself is said of ours; its word on our key or quota is not.
-            status = getattr(error, "status", None)
-            return Refusal(status if status in _PASSED_ON else 502, str(error), code="upstream_error")
+            status = error.status if error.status in _PASSED_ON else 502
+            return Refusal(status, str(error), code="upstream_error")
         case ProviderError(retryable=True):
             return Refusal(503, str(error), code="engine_error", headers={"retry-after": "1"})
         case Busy():

@@ -189,6 +189,12 @@ def _last(fields: Fields, name: str) -> str:
     return values[-1] if values else ""
 
 
+def _given(fields: Fields, name: str) -> str:
+    """The same of a field that may be null: generated clients write that as the word."""
+    value = _last(fields, name)
+    return "" if value == "null" else value
+
+
 def _all(fields: Fields, name: str, choices: Sequence[str]) -> list[str]:
     """A list, written as NAME[]=a NAME[]=b, NAME[0]=a, or NAME=a."""
     listed = re.compile(rf"{name}(\[\d*\])?")
@@ -197,7 +203,7 @@ def _all(fields: Fields, name: str, choices: Sequence[str]) -> list[str]:
 
 
 def _flag(fields: Fields, name: str) -> bool:
-    value = _last(fields, name).lower()
+    value = _given(fields, name).lower()
     if value not in _TRUE + _FALSE:
         raise bad(name, f"{name} must be true or false.", "invalid_type")
     return value in _TRUE
@@ -236,7 +242,7 @@ def _chunking(fields: Fields) -> None:
     for key, several in fields.items():
         if found := re.fullmatch(rf"{param}\[(\w+)\]", key):
             options[found[1]] = several[-1] if found[1] == "type" else _numeral(key, fields)
-    plain = _last(fields, param)
+    plain = _given(fields, param)
     if plain.startswith("{"):
         options = _json_options(param, plain)
     elif plain:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from voiceloop.adapters.chain.breaker import Breaker, Usual
-from voiceloop.errors import ProviderError, ProviderTimeout, Stage, VoiceloopError
+from voiceloop.errors import ConfigError, ProviderError, ProviderTimeout, Stage, VoiceloopError
 from voiceloop.ports import ERRAND, Synthesizer, Transcriber
 
 log = logging.getLogger("voiceloop.chain")
@@ -77,7 +77,8 @@ class Links(Generic[E]):
             self._starts.popitem(last=False)
 
     async def warm_up(self) -> None:
-        """All at once. Raises VoiceloopError when none can start; of the others that is told."""
+        """All at once. Raises VoiceloopError when none can start, and ConfigError when the favourite cannot as it is
+        configured, which nobody should have to guess; of others that is told."""
         errors: dict[int, VoiceloopError] = {}
 
         async def warm(number: int, link: Link[E]) -> None:
@@ -89,7 +90,7 @@ class Links(Generic[E]):
         async with asyncio.TaskGroup() as group:
             for number, link in enumerate(self.all):
                 group.create_task(warm(number, link))
-        if len(errors) == len(self.all):
+        if len(errors) == len(self.all) or isinstance(errors.get(0), ConfigError):
             raise errors[0]
         for number, exc in errors.items():
             self.failed(self.all[number], exc)
