@@ -42,14 +42,23 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path, settings: str = "") -> Iterator[Server]:
-    """A server on a free port, with a key of its own. settings: more of `[serve]`."""
+def serving(home: Path, settings: str = "", *, talk: bool = False) -> Iterator[Server]:
+    """A server on a free port, with a key of its own. settings: more of `[serve]`. talk: conversations too."""
     home.mkdir(parents=True, exist_ok=True)
     config, log = home / "serve.toml", home / "serve.log"
     config.write_text(f"[serve]\nkeys = {json.dumps(str(home / 'keys'))}\n{settings}")
-    env = environment(home, PYTHONPATH=str(ROOT))
+    env = environment(home, PYTHONPATH=os.pathsep.join((str(ROOT), str(HERE / "house"))))
     key = _key(config, home, env)
-    command = [sys.executable, "-m", "voiceloop", "serve", "--only", "speech-api", "--port", "0", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "voiceloop",
+        "serve",
+        *([] if talk else ["--only", "speech-api"]),
+        "--port",
+        "0",
+        "--json",
+    ]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [*command, "--config", str(config)],

@@ -841,3 +841,48 @@ def test_something_that_is_no_text() -> None:
     talk.conversation.refuse("Messages are text.")
     talk.take()
     assert talk.error()["message"] == "Messages are text."
+
+
+def test_a_written_answer_gives_way_to_a_spoken_one() -> None:
+    talk = Talk()
+    talk.send("response.create", response={"output_modalities": ["text"]})
+    talk.tell(ev.Sure(1, 0))
+    talk.conversation.wrote(1, "Well")
+    talk.send("response.create", response={"conversation": "none", "output_modalities": ["text"]})  # this one stays
+    assert types(talk.speak(2))[-1] == "conversation.item.done"  # one at a time
+    new = talk.reply(1, 2, "Hi.")
+    assert types(new)[4:6] == ["response.done", "response.created"]
+    assert new[4]["response"]["status"] == "cancelled"
+    assert talk.tell(ev.ReplyStarted(9, 1)) == []
+    assert types(talk.tell(ev.ReplyEnded(1, 2, "completed", "Hi.", "Hi."))) == TAIL
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    talk = Talk(**MANUAL)
+    talk.send("input_audio_buffer.append", audio="")
+    talk.send("session.update", session={"audio": {"input": {"turn_detection": {"type": "server_vad"}}}})
+    for turn in range(1, 1003):
+        talk.conversation.ask(5000 + turn, "x")
+        talk.conversation.tell(ev.SpeechStarted(turn, turn * 100))
+        talk.conversation.tell(ev.SpeechStopped(turn, turn * 100 + 50, "silence"))
+        talk.conversation.tell(ev.Heard(turn, 0, "x"))
+        talk.conversation.tell(ev.Sure(turn, 0))
+        talk.conversation.tell(ev.ReplyStarted(turn, turn))
+        talk.conversation.tell(ev.ReplyEnded(turn, turn, "completed", "x", "x"))
+    talk.take()
+    talk.order.over()
+    items = [event["item"]["id"] for event in talk.events if event["type"] == "response.output_item.done"]
+    first, last = items[0], items[-1]
+    talk.send("conversation.item.truncate", item_id=first, audio_end_ms=5)
+    assert talk.error()["code"] == "item_truncate_invalid_item_id"
+    talk.send("conversation.item.truncate", item_id=last, audio_end_ms=5)
+    assert talk.feeds(ev.Flushed) == [ev.Flushed(1002, 0, exact=True)]
+
+
+def test_an_item_that_was_taken_away_while_it_is_spoken() -> None:
+    talk = Talk()
+    talk.speak()
+    new = talk.reply(1, 1, "Hi.")
+    talk.send("conversation.item.delete", item_id=new[0]["item"]["id"])
+    new = talk.tell(ev.ReplyEnded(1, 1, "completed", "Hi.", "Hi."))
+    assert only(new, "conversation.item.done")["previous_item_id"] is None

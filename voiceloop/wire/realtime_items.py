@@ -122,11 +122,6 @@ class Items:
         place = ids.index(id) if id in ids else 0
         return ids[place - 1] if place else None
 
-    @property
-    def last(self) -> str | None:
-        """The id of the last one."""
-        return self._items[-1].id if self._items else None
-
     def remove(self, id: str) -> None:
         """Forgets it."""
         self._items = [item for item in self._items if item.id != id]
