@@ -467,6 +467,7 @@ def test_a_session_that_is_no_more_begins_anew(puppet: Puppet, cable: Cable, ope
     page.click("#orb")
     shows(page, "listening")
     puppet.say({"type": "transcript", "role": "user", "text": "Before.", "final": True, "turn": 1})
+    until(page, lambda: page.inner_text("#asked") == "Before.")
     puppet.accepts_resume = False
     cable.cut()
     shows(page, "lost")

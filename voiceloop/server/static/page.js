@@ -106,6 +106,7 @@ function notice(text) {
 
 // --- what was said
 
+const KEPT = 200;
 const entries = new Map(); // key -> { line, role, text, words, n, heard }
 let session = 0; // turns and replies are numbered anew in each
 let latest = { user: null, assistant: null };
@@ -121,9 +122,18 @@ function entry(role, number) {
     if (role === "user") step({ user: found, assistant: null });
     else step({ ...latest, assistant: found });
     document.body.dataset.talk = "";
-    while ($("log").children.length > 200) $("log").firstChild.remove();
+    forget();
   }
   return found;
+}
+
+/** A wall screen runs for months. */
+function forget() {
+  while (entries.size > KEPT) {
+    const [key, { line }] = entries.entries().next().value;
+    line.remove();
+    entries.delete(key);
+  }
 }
 
 /** The newest question and answer stand on the stage; in the list they are there for who listens to the page. */
@@ -232,7 +242,7 @@ loop.on("connection", ({ status, text, code, again, attempts }) => {
   facts.status = status === "connecting" && again ? "lost" : status;
   facts.asking = false;
   if (status === "open" && !again) {
-    if (session && entries.size) mark("A new conversation");
+    if (session && $("log").lastChild?.matches(":not(.mark)")) mark("A new conversation");
     session++;
   }
   if (status === "lost") {
@@ -266,7 +276,7 @@ loop.on("trouble", ({ kind, text }) => {
 loop.on("level", ({ mic, voice }) => {
   const shown = facts.state === "speaking" ? voice : mic;
   const level = Math.min(1, Math.max(0, (shown + 60) / 50));
-  document.body.style.setProperty("--level", level.toFixed(3));
+  $("orb").style.setProperty("--level", level.toFixed(3));
 });
 loop.on("devices", ({ microphones, speakers, microphone }) => {
   fill($("microphone"), microphones, loop.microphone || microphone, "");
