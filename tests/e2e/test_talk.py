@@ -169,7 +169,7 @@ def test_over_its_own_echo_it_hears_people_and_not_itself(
     with server.echo(), talking(server, tmp_path, "--handler", storyteller(tmp_path)) as talk:
         server.speak(spoken["ps_goforward"])
         talk.until("ReplySaid", clause=1)
-        assert len(talk.of("SpeechStarted")) == 1
+        assert len(talk.of("Heard")) == 1, talk.story()  # a busy machine may hold the reply for a moment (test_echo.py)
         server.speak(spoken["sb_spk1_snt5"])
         talk.until("ReplyEnded")
         talk.until("ReplyEnded")
@@ -211,6 +211,7 @@ def test_mistakes_on_a_real_device(server: SoundServer, tmp_path: Path) -> None:
         **reaching(server, tmp_path),
         "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
         "VOICELOOP_SERVICE_RETRIES": "0",
+        "VOICELOOP_TTS_FALLBACK": "[]",
     }
     for arguments, said in {
         ("say", "hello", "--tts", "openai"): "The speech service at 127.0.0.1:9 ",
