@@ -65,7 +65,7 @@ def transcribe(args: argparse.Namespace) -> int:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """The speech API for other programs: POST /v1/audio/speech and /v1/audio/transcriptions."""
+    """A page to talk to; for other programs OpenAI Realtime, the speech API, and /ws."""
     from voiceloop.commands import serve
 
     return serve.serve(args)

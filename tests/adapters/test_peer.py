@@ -200,7 +200,7 @@ async def test_nothing_is_lost_when_the_connection_is() -> None:
         assert far.told[-1][1] == ev.PortBack("page")
         assert len(far.frames) == 9
         far.port.resume(1)
-        await asyncio.sleep(3)
+        await asyncio.sleep(6)
         assert far.played(1)[-1] == 2 * HZ
         starts = [s.start for at, s in far.sent if isinstance(s, Sound) and at - began > 6]
         assert starts[0] == held + 2000

@@ -43,6 +43,7 @@ class Page:
     closed: tuple[int, str] | None = None
     up: asyncio.Queue[str | bytes | None] = field(default_factory=asyncio.Queue)
     cut: bool = False
+    still: bool = False
     free: asyncio.Event = field(default_factory=asyncio.Event)
     at: tuple[int, int] = (0, 0)
     played: dict[int, int] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class Page:
                 self.report()
 
     def report(self) -> None:
-        if self.reports and not self.cut:
+        if self.reports and not self.cut and not self.still:
             for reply, samples in self.played.items():
                 self.tell("played", reply=reply, samples=samples)
 
@@ -232,6 +233,25 @@ async def test_only_what_was_not_played_is_sent_again() -> None:
         pcm = {**page.sound[reply], **again.sound[reply]}
         assert max(start + p.size for start, p in pcm.items()) == end["samples"]
         assert end["heard"] == STORY
+
+
+async def test_a_line_that_stands_still_costs_nothing() -> None:
+    """Wi-Fi that is gone without a word: nothing is sent into the void, and what was is sent again."""
+    async with served() as known:
+        found, page = known.begin(HELLO, "me"), Page()
+        async with connected(found, page):
+            await page.speak(-0.5, 1.0, -3.0)
+            (reply,) = page.sound
+            page.still = True
+            await asyncio.sleep(6)
+            lost = [m for m in page.of("audio_end")]
+            assert not lost, "it was taken for heard"
+            page.still = False
+            page.buffer.clear()  # what was on its way never came
+            await page.speak(-12.0)
+            end = await page.until("audio_end", ending="completed")
+        assert end["heard"] == STORY
+        assert page.played[reply] == end["samples"]
 
 
 async def test_what_was_told_just_before_the_cut_is_told_again() -> None:

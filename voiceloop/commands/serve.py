@@ -24,7 +24,7 @@ _HELLO = '{"model":"tts-1","voice":"alloy","input":"Hello there!"}'
 
 
 def serve(args: argparse.Namespace) -> int:
-    """The speech API for other programs: POST /v1/audio/speech, /v1/audio/transcriptions."""
+    """A page to talk to, and for other programs /ws, OpenAI Realtime and the speech API."""
     config = configured(args)
     flags = {"serve.host": args.host, "serve.port": args.port}
     config = override(config, {key: value for key, value in flags.items() if value is not None})
@@ -67,11 +67,13 @@ async def _serve(config: Config, as_json: bool, *, talk: bool) -> None:
     running.check(config, file)
     with running.listening(config) as listener, tempfile.TemporaryDirectory(prefix="voiceloop-") as folder:
         async with running.app(config, file, Path(folder), talk=talk) as app:
-            print(_ready(config, app.names, listener, keyed=bool(file.read()), as_json=as_json), flush=True)
+            print(_ready(config, app.names, listener, keyed=bool(file.read()), page=talk, as_json=as_json), flush=True)
             await running.run(config, app.app, listener)
 
 
-def _ready(config: Config, names: dict[str, str], listener: socket.socket, *, keyed: bool, as_json: bool) -> str:
+def _ready(
+    config: Config, names: dict[str, str], listener: socket.socket, *, keyed: bool, page: bool, as_json: bool
+) -> str:
     """One line: where it is, with what, and how to try it."""
     settings = config.serve
     host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
@@ -81,7 +83,8 @@ def _ready(config: Config, names: dict[str, str], listener: socket.socket, *, ke
         return json.dumps({"url": url, "engines": names, "key": keyed})
     header = ' -H "Authorization: Bearer $KEY"' if keyed else ""
     needs = "with a key" if keyed else "no key needed"
+    talk = f"Talk at {url}. " if page else ""
     return (
-        f"Ready at {url}/v1 (stt {names['stt']}, tts {names['tts']}, {needs}). Try: "
+        f"{talk}Ready at {url}/v1 (stt {names['stt']}, tts {names['tts']}, {needs}). Try: "
         f"curl {url}/v1/audio/speech{header} -H 'Content-Type: application/json' -d '{_HELLO}' -o hello.mp3"
     )

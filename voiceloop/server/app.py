@@ -71,5 +71,7 @@ class _Health(Endpoint):
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         raise Refusal(404, "There is no socket here.", code="not_found")
-    known = "/v1/audio/speech, /v1/audio/transcriptions, /v1/audio/translations, /v1/models and /health"
+    known = (
+        "/v1/audio/speech, /v1/audio/transcriptions, /v1/audio/translations, /v1/models and /health; / and /ws to talk"
+    )
     raise Refusal(404, f"There is nothing at {scope['path']!r}. Known: {known}.", code="not_found")

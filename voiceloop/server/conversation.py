@@ -26,6 +26,9 @@ ACK_S = 0.5
 SLOW_S = 10.0
 """A peer that takes no frame for so long does not read."""
 
+STILL_S = 1.5
+"""A page that sends nothing for so long, neither silence nor a report, is cut off, whatever its connection says."""
+
 _WAITING = 256
 """Messages that wait for a connection; the oldest are forgotten."""
 
@@ -101,12 +104,14 @@ class _Contact:
 
 @dataclass(slots=True)
 class _Since:
-    """Times: when the last connection was lost, when somebody last said something, when it began, and the sound so
-    far in seconds."""
+    """Times: when the last connection was lost, when somebody last said something, when it began, when a frame
+    last came (None: no sound yet on this connection), and the sound so far in seconds. still: none comes any more."""
 
     lost: float
     words: float
     began: float
+    frame: float | None = None
+    still: bool = False
     sound_s: float = 0.0
 
 
@@ -191,7 +196,7 @@ class Conversation:
                 why = await self._serve(wire, contact, resume)
         finally:
             self._contact = None
-            self._since.lost = self._now()
+            self._since.lost, self._since.frame, self._since.still = self._now(), None, False
             if self._over is None:
                 self.port.away("The connection was lost.")
             contact.done.set()
@@ -226,6 +231,7 @@ class Conversation:
         while (frame := await wire.receive()) is not None:
             if len(frame) > bridge.LONGEST:
                 raise Closing(bridge.TOO_BIG, f"A frame has at most {bridge.LONGEST} bytes.")
+            self._moves()
             try:
                 if isinstance(frame, bytes):
                     await self._hear(frame)
@@ -238,9 +244,19 @@ class Conversation:
                     raise Closing(bridge.UNREADABLE, "Too many messages that are none.") from None
         raise ConnectionError
 
+    def _moves(self) -> None:
+        """Something came: if the line stood still, it does not any more."""
+        since = self._since
+        if since.frame is not None:
+            since.frame = self._now()
+        if since.still:
+            since.still = False
+            self.port.back(self._hello.name or "the peer")
+
     async def _hear(self, frame: bytes) -> None:
         pcm = bridge.sound(frame)
         since = self._since
+        since.frame = self._now()
         since.sound_s += pcm.size / self._hello.sample_rate
         early_s = since.sound_s - _BURST_S - (self._now() - since.began) * _FAST
         if early_s > 0:
@@ -305,6 +321,11 @@ class Conversation:
         heard = -1
         while True:
             await asyncio.sleep(ACK_S)
+            since = self._since
+            quiet_s = 0.0 if since.frame is None else self._now() - since.frame
+            if self._hello.reports and quiet_s >= STILL_S and not since.still:
+                since.still = True
+                self.port.away("The connection stands still.")
             if self.port.n_heard != heard:
                 heard = self.port.n_heard
                 self._put(bridge.Ack(heard))

@@ -27,7 +27,7 @@ FIRST_S = 0.1
 UNSURE_S = 0.06
 """Without reports, so much of what was probably heard may not have been: it is sent again after a hold."""
 
-SILENT_S = 1.0
+SILENT_S = 3.0
 """A peer whose last report is so old is taken for one without."""
 
 REPORT_S = 0.5
