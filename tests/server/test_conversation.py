@@ -17,7 +17,8 @@ from voiceloop.core.audio import FRAME, Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.ports import AudioPort
 from voiceloop.server.bridge import Conversations, Limits, conversations
-from voiceloop.server.conversation import Closing, Conversation
+from voiceloop.server.conversation import Conversation
+from voiceloop.server.wires import Closing
 from voiceloop.session.session import Parts
 from voiceloop.testing import FakeHandler, FakeResampler, FakeSynthesizer, FakeTranscriber, FakeVad, script
 from voiceloop.wire import bridge
@@ -310,6 +311,9 @@ async def test_places_are_limited() -> None:
         with pytest.raises(Closing) as why:
             known.begin(HELLO, "they")
         assert why.value.code == bridge.AGAIN_LATER
+        known.stop()
+        await asyncio.sleep(0.1)
+        assert known.places.n == 0
 
 
 @pytest.mark.parametrize(

@@ -80,9 +80,7 @@ async def place(folder: Path, *, keyed: bool = False, limits: Limits | None = No
 
     keys, settings, clock = KeyFile(folder / "keys"), ServeSection(), asyncio.get_running_loop().time
     key = keys.add("anna") if keyed else ""
-    realtime = Realtime(
-        Setting(assemble, distant, Resampler, {}), Sockets(keys, needed=False), limits or Limits(), lambda: 0
-    )
+    realtime = Realtime(Setting(assemble, distant, Resampler, {}), Sockets(keys, needed=False), limits or Limits())
     desk = Desk(settings, Script(), Line(1, 1, 0, 1.0, clock), Rates(0, clock), folder)
     app = make_app(desk, keys, doors([], [], beyond=False), key_needed=False, more_routes=realtime.routes())
     async with served(app) as (_, port):
@@ -121,8 +119,8 @@ async def test_a_text_turn_and_bad_messages(tmp_path: Path) -> None:
         await socket.send(json.dumps({"type": "response.create"}))
         done = await next_of(socket, "response.done")
         assert done["response"]["output"][0]["content"][0]["transcript"] == "You said hello."
-        assert here.realtime.n == 1
-    assert here.realtime.n == 0
+        assert here.realtime.places.n == 1
+    assert here.realtime.places.n == 0
 
 
 async def test_a_message_as_large_as_may_be(tmp_path: Path) -> None:
@@ -247,7 +245,7 @@ async def test_many_come_and_go(tmp_path: Path) -> None:
                 if n % 3 == 2:
                     await socket.send(json.dumps({"type": "response.create"}))
         async with asyncio.timeout(10):
-            while here.realtime.n:  # noqa: ASYNC110  it is the server's to count
+            while here.realtime.places.n:  # noqa: ASYNC110  it is the server's to count
                 await asyncio.sleep(0.01)
         async with here.connect() as socket:
             await next_of(socket, "session.created")

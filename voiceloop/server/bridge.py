@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from starlette.routing import WebSocketRoute
-from starlette.types import Message
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from voiceloop import build
 from voiceloop.build import Assembled
 from voiceloop.errors import ProtocolError
 from voiceloop.ports import AudioPort
 from voiceloop.server.access import Sockets
-from voiceloop.server.conversation import Closing, Conversation
+from voiceloop.server.conversation import Conversation
+from voiceloop.server.wires import Closing, Places, Socket
 from voiceloop.wire import bridge
 
 HELLO_S = 1.0
@@ -53,6 +53,8 @@ class Conversations:
         self._group = group
         self._assemble = assemble
         self._limits = limits
+        self.places = Places(limits.sessions, limits.per_peer)
+        """Those of the whole server."""
         self._known: dict[str, tuple[Conversation, str]] = {}
 
     @property
@@ -63,10 +65,7 @@ class Conversations:
     def begin(self, hello: bridge.Start, peer: str) -> Conversation:
         """A new one. peer: whose it is, a key or an address. Raises Closing when there are too many."""
         limits = self._limits
-        if limits.sessions and self.n >= limits.sessions:
-            raise Closing(bridge.AGAIN_LATER, "All places are taken: try again in a while.")
-        if limits.per_peer and sum(whose == peer for _, whose in self._known.values()) >= limits.per_peer:
-            raise Closing(bridge.AGAIN_LATER, f"More than {limits.per_peer} conversations at once from here.")
+        self.places.take(peer)
         port = build.peer_port(mic_hz=hello.sample_rate, out_hz=hello.agent_sample_rate, reports=hello.reports)
         found = Conversation(hello, port, self._assemble, keep_s=limits.keep_s)
         self._known[found.token] = found, peer
@@ -96,7 +95,8 @@ class Conversations:
         try:
             await found.live()
         finally:
-            del self._known[found.token]
+            _, peer = self._known.pop(found.token)
+            self.places.leave(peer)
 
 
 @asynccontextmanager
@@ -119,13 +119,13 @@ def bridge_routes(known: Conversations, sockets: Sockets) -> list[WebSocketRoute
     """`/ws`."""
 
     async def serve(socket: WebSocket) -> None:
-        wire = _Socket(socket)
+        wire = Socket(socket)
         asked = cast("list[str]", socket.scope.get("subprotocols", []))
         await socket.accept(subprotocol="voiceloop" if "voiceloop" in asked else None)
         try:
             if (peer := sockets.whose(socket.scope)) is None:
                 raise Closing(bridge.POLICY, "A key is needed, and this is none.")
-            hello = await wire.hello(socket.query_params)
+            hello = await _hello(wire, socket.query_params)
             if isinstance(hello, bridge.Resume):
                 await known.again(hello.token, peer).attend(wire, hello)
             else:
@@ -140,54 +140,18 @@ def bridge_routes(known: Conversations, sockets: Sockets) -> list[WebSocketRoute
     return [WebSocketRoute("/ws", serve)]
 
 
-class _Socket:
-    """A `conversation.Wire` on Starlette."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-        self._first: str | bytes | None = None
-
-    async def hello(self, query: Mapping[str, str]) -> bridge.Start | bridge.Resume:
-        """What the peer begins with; its first frame is kept if it is another."""
-        start = bridge.started(query)
-        try:
-            async with asyncio.timeout(HELLO_S):
-                frame = await self.receive()
-        except TimeoutError:
-            return start
-        if frame is None:
-            raise ConnectionError
-        message = bridge.decode(frame) if isinstance(frame, str) else None
-        if isinstance(message, bridge.Start | bridge.Resume):
-            return message
-        self._first = frame
+async def _hello(wire: Socket, query: Mapping[str, str]) -> bridge.Start | bridge.Resume:
+    """What the peer begins with; its first frame is kept if it is another."""
+    start = bridge.started(query)
+    try:
+        async with asyncio.timeout(HELLO_S):
+            frame = await wire.receive()
+    except TimeoutError:
         return start
-
-    async def receive(self) -> str | bytes | None:
-        """The next frame; None when the peer is gone."""
-        if self._first is not None:
-            frame, self._first = self._first, None
-            return frame
-        try:
-            message: Message = await self._socket.receive()
-        except RuntimeError:  # it was told already
-            return None
-        if message["type"] != "websocket.receive":
-            return None
-        text = message.get("text")
-        return cast("str | bytes", text if text is not None else message["bytes"])
-
-    async def send(self, frame: str | bytes) -> None:
-        """Waits until it is on its way. Raises ConnectionError when the peer is gone."""
-        try:
-            if isinstance(frame, str):
-                await self._socket.send_text(frame)
-            else:
-                await self._socket.send_bytes(frame)
-        except (WebSocketDisconnect, RuntimeError) as exc:
-            raise ConnectionError from exc
-
-    async def close(self, code: int, reason: str) -> None:
-        """The end. Never raises."""
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._socket.close(code, reason)
+    if frame is None:
+        raise ConnectionError
+    message = bridge.decode(frame) if isinstance(frame, str) else None
+    if isinstance(message, bridge.Start | bridge.Resume):
+        return message
+    wire.again(frame)
+    return start

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from voiceloop.build import Assembled
 from voiceloop.core import events as ev
 from voiceloop.errors import ProtocolError, VoiceloopError
 from voiceloop.peers import Peer, Sound
 from voiceloop.ports import AudioPort
+from voiceloop.server.wires import Closing, Wire
 from voiceloop.session.latency import Latency
 from voiceloop.session.observe import Ready
 from voiceloop.session.session import Session
@@ -40,31 +40,6 @@ _MISTAKES = 10
 
 _BURST_S, _FAST = 40.0, 2.0
 """Sound that may come at once, after an outage, and how much faster than real time it may come else."""
-
-
-class Wire(Protocol):
-    """A connection: frames as text or bytes."""
-
-    async def receive(self) -> str | bytes | None:
-        """The next frame; None when the peer is gone."""
-        ...
-
-    async def send(self, frame: str | bytes) -> None:
-        """Waits until it is on its way. Raises ConnectionError when the peer is gone."""
-        ...
-
-    async def close(self, code: int, reason: str) -> None:
-        """The end. Never raises."""
-        ...
-
-
-class Closing(Exception):
-    """The connection is to be closed, with a code of wire/bridge.py and a sentence."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 @dataclass(slots=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, cast
@@ -13,15 +12,15 @@ import msgspec
 from msgspec import Meta, Struct
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from voiceloop.server.access import Sockets
 from voiceloop.server.bridge import Limits
-from voiceloop.server.conversation import Closing
 from voiceloop.server.ephemeral import LEAST_S, LONGEST_S, PREFIX, USUAL_S, Ephemerals
 from voiceloop.server.exchange import EXCHANGE, Exchange
 from voiceloop.server.realtime_talk import Setting, Talk
+from voiceloop.server.wires import Closing, Places, Socket
 from voiceloop.wire import bridge
 from voiceloop.wire.realtime import Json
 from voiceloop.wire.realtime import Refusal as WireRefusal
@@ -44,22 +43,14 @@ class _Opener:
 
 
 class Realtime:
-    """All clients of one server. others: how many other conversations there are."""
+    """All clients of one server. places: which they share with other conversations."""
 
-    def __init__(
-        self, setting: Setting, sockets: Sockets, limits: Limits, others: Callable[[], int] = lambda: 0
-    ) -> None:
+    def __init__(self, setting: Setting, sockets: Sockets, limits: Limits, places: Places | None = None) -> None:
         self._setting = setting
         self._sockets = sockets
         self._limits = limits
-        self._others = others
-        self._present: Counter[str] = Counter()
+        self.places = places or Places(limits.sessions, limits.per_peer)
         self.secrets = Ephemerals(lambda: datetime.now(UTC).timestamp())
-
-    @property
-    def n(self) -> int:
-        """How many clients there are."""
-        return self._present.total()
 
     def routes(self) -> list[BaseRoute]:
         """`/v1/realtime` and `/v1/realtime/client_secrets`."""
@@ -71,7 +62,7 @@ class Realtime:
     async def _serve(self, socket: WebSocket) -> None:
         asked = cast("list[str]", socket.scope.get("subprotocols", []))
         await socket.accept(subprotocol="realtime" if "realtime" in asked else None)
-        wire = _Socket(socket)
+        wire = Socket(socket)
         try:
             opener = self._opener(socket.scope, asked)
             model = socket.query_params.get("model", "")
@@ -104,17 +95,11 @@ class Realtime:
 
     @contextmanager
     def _place(self, peer: str) -> Generator[None, None, None]:
-        limits = self._limits
-        if limits.sessions and self.n + self._others() >= limits.sessions:
-            raise Closing(bridge.AGAIN_LATER, "All places are taken: try again in a while.")
-        if limits.per_peer and self._present[peer] >= limits.per_peer:
-            raise Closing(bridge.AGAIN_LATER, f"More than {limits.per_peer} conversations at once from here.")
-        self._present[peer] += 1
+        self.places.take(peer)
         try:
             yield
         finally:
-            self._present[peer] -= 1
-            self._present += Counter()  # forgets who has nothing here
+            self.places.leave(peer)
 
 
 class _ExpiresAfter(Struct, frozen=True):
@@ -159,33 +144,3 @@ class _ClientSecrets:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else "?"
-
-
-class _Socket:
-    """A `conversation.Wire` on Starlette."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-
-    async def receive(self) -> str | bytes | None:
-        """The next frame; None when the client is gone."""
-        try:
-            message: Message = await self._socket.receive()
-        except RuntimeError:  # it was told already
-            return None
-        if message["type"] != "websocket.receive":
-            return None
-        text = message.get("text")
-        return cast("str | bytes", text if text is not None else message["bytes"])
-
-    async def send(self, frame: str | bytes) -> None:
-        """Waits until it is on its way. Raises ConnectionError when the client is gone."""
-        try:
-            await self._socket.send_text(frame if isinstance(frame, str) else frame.decode())
-        except (WebSocketDisconnect, RuntimeError) as exc:
-            raise ConnectionError from exc
-
-    async def close(self, code: int, reason: str) -> None:
-        """The end. Never raises."""
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._socket.close(code, reason)

@@ -17,8 +17,9 @@ from voiceloop.core.audio import RATE, Pcm, silence, split
 from voiceloop.errors import VoiceloopError
 from voiceloop.peers import Peer, Sound
 from voiceloop.ports import AudioPort, Resampler, Transcriber
-from voiceloop.server.conversation import SLOW_S, Closing, Wire
+from voiceloop.server.conversation import SLOW_S
 from voiceloop.server.realtime_engines import Briefed, Voiced, listening
+from voiceloop.server.wires import Closing, Wire
 from voiceloop.session.observe import Ready
 from voiceloop.session.session import Parts, Session
 from voiceloop.wire import bridge

@@ -137,7 +137,7 @@ def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[Ba
         fast=config.serve.realtime_barge_in == "fast",
         stt_s=config.stt.timeout_s,
     )
-    realtime = Realtime(setting, sockets, talking.limits, lambda: talking.known.n)
+    realtime = Realtime(setting, sockets, talking.limits, talking.known.places)
     return [*page_routes(), *bridge_routes(talking.known, sockets), *realtime.routes()]
 
 
