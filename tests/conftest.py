@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,8 +17,12 @@ hypothesis.settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What talks through the sound server mostly waits: `make test` runs it beside the rest."""
+    """What talks through the sound server mostly waits: `make test` runs it beside the rest. What tests the core and the
+    codecs is what their coverage is measured by."""
+    here = Path(__file__).parent
     for item in items:
+        if item.path.relative_to(here).parts[0] in ("core", "wire"):
+            item.add_marker("pure")
         if item.get_closest_marker("e2e") and "server" in getattr(item, "fixturenames", ()):
             item.add_marker("sound")
 
