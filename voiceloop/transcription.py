@@ -24,14 +24,16 @@ _CONTEXT = 200
 class Wanted:
     """What is asked of a recording.
 
-    language: ISO 639-1. temperature: for `Timed` engines and translators. words: the times of each word as well.
-    translate: into English. piece_s: most that one call may take; 0: as the engine likes it. lanes: calls at the
-    same time, for services; above 1 a piece is not told the words before it.
+    language: ISO 639-1. temperature: for `Timed` engines and translators. times: those of segments, where the engine
+    knows better than the pauses; only without them the configured form of a service's answers counts. words: the times
+    of each word as well. translate: into English. piece_s: most that one call may take; 0: as the engine likes it.
+    lanes: calls at the same time, for services; above 1 a piece is not told the words before it.
     """
 
     language: str | None = None
     prompt: str | None = None
     temperature: float = 0.0
+    times: bool = True
     words: bool = False
     translate: bool = False
     piece_s: float = 0.0
@@ -168,7 +170,7 @@ class Transcription:
             prompt = f"{prompt} {self._context}" if prompt else self._context
         if wanted.translate and isinstance(engine, Translator):
             return await engine.translate(stretch.pcm, prompt=prompt, temperature=wanted.temperature)
-        if isinstance(engine, Timed):
+        if isinstance(engine, Timed) and (wanted.times or wanted.words or wanted.temperature):
             return await engine.transcribe_timed(
                 stretch.pcm, language=wanted.language, prompt=prompt, temperature=wanted.temperature
             )

@@ -168,6 +168,7 @@ async def _transcribe_all(args: argparse.Namespace, config: Config, failed: list
         prompt=config.stt.prompt or None,
         temperature=args.temperature,
         words=words,
+        times=format not in ("text", "json"),
     )
     goals = _goals(args, format)
     async with AsyncExitStack() as closing:
