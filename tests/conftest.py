@@ -17,8 +17,8 @@ hypothesis.settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What talks through the sound server mostly waits: `make test` runs it beside the rest. By what tests core and wire
-    their coverage is measured."""
+    """What talks through the sound server mostly waits: `make test` runs it beside the rest. By what tests core and
+    wire their coverage is measured."""
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).parts[0] in ("core", "wire"):
