@@ -27,7 +27,7 @@ run:
 	@.venv/bin/voiceloop run $(ARGS) || { code=$$?; [ $$code = 130 ] || exit $$code; }
 
 environment:
-	@sh .ci/need libportaudio2 espeak-ng pulseaudio pulseaudio-utils libasound2-plugins chromium
+	@sh .ci/need libportaudio2 espeak-ng pulseaudio pulseaudio-utils libasound2-plugins
 	@sh .ci/venv local media align serve sherpa dev
 
 test: environment

@@ -8,7 +8,7 @@ import pytest
 
 from tests.program import misheard
 
-from .soundserver import SoundServer
+from .soundserver import SoundServer, undisturbed
 from .test_talk import STORY, SUNDAY, talking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
@@ -23,20 +23,24 @@ def test_a_long_reply_plays_to_its_end_and_a_person_interrupts_it(
         f"def answer(text, turn):\n    return {SUNDAY!r} if len(turn.history) > 2 else {LONG!r}\nanswer.early = True\n"
     )
     question, person = spoken["ps_goforward"], spoken["sb_spk1_snt5"]
-    with server.echo(level_db=-6), talking(server, tmp_path, "--handler", "teller:answer") as talk:
-        server.speak(question)
-        first = talk.until("ReplyEnded")
-        assert (first["ending"], first["heard"]) == ("completed", LONG), talk.story()
-        # Where this machine stalls the echo jumps, and a scrap may hold the reply for a moment; no turn comes of it.
-        assert len(talk.of("Heard")) == 1, talk.story()
-        server.speak(question)
-        talk.until("ReplySaid", clause=1)
-        server.speak(person)
-        second, third = talk.until("ReplyEnded"), talk.until("ReplyEnded")
-        talk.last_sound()
-        assert talk.stop() == ""
-    assert second["ending"] == "interrupted", talk.story()
-    assert LONG.startswith(second["heard"])
-    assert (third["ending"], third["heard"]) == ("completed", SUNDAY), talk.story()
-    heard = [event["text"] for event in talk.of("Heard")]
-    assert misheard("sunday is the best part of the week", heard[-1]) <= 0.6, heard  # its first words cost some
+
+    def scene() -> None:
+        with server.echo(level_db=-6), talking(server, tmp_path, "--handler", "teller:answer") as talk:
+            server.speak(question)
+            first = talk.until("ReplyEnded")
+            assert (first["ending"], first["heard"]) == ("completed", LONG), talk.story()
+            # Where this machine stalls a scrap of the echo may hold the reply for a moment; no turn comes of it.
+            assert len(talk.of("Heard")) == 1, talk.story()
+            server.speak(question)
+            talk.until("ReplySaid", clause=1)
+            server.speak(person)
+            second, third = talk.until("ReplyEnded"), talk.until("ReplyEnded")
+            talk.last_sound()
+            assert talk.stop() == ""
+        assert second["ending"] == "interrupted", talk.story()
+        assert LONG.startswith(second["heard"])
+        assert (third["ending"], third["heard"]) == ("completed", SUNDAY), talk.story()
+        heard = [event["text"] for event in talk.of("Heard")]
+        assert misheard("sunday is the best part of the week", heard[-1]) <= 0.6, heard  # its first words cost some
+
+    undisturbed(scene)

@@ -38,9 +38,9 @@ def engines(tmp_path: Path) -> FakeEngines:
 
 @contextmanager
 def serving(home: Path, env: dict[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, and the first line that it prints."""
+    """The command without conversations, and the first line that it prints."""
     with subprocess.Popen(
-        [sys.executable, "-m", "voiceloop", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "voiceloop", "serve", "--only", "speech-api", "--port", "0", *arguments],
         cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:

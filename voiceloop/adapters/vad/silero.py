@@ -108,9 +108,7 @@ class SileroVad:
         return binding
 
 
-@cache
 def _open_session() -> _Session:
-    """One for the process: it keeps nothing between runs, and each of it would take 4 MB."""
     # find_spec, not import: only a file of the package is wanted, not its own wrapper around onnxruntime.
     spec = importlib.util.find_spec(_PACKAGE)
     try:
@@ -119,8 +117,13 @@ def _open_session() -> _Session:
         ort = None
     if ort is None or spec is None or spec.origin is None:
         raise ConfigError("the Silero VAD is not installed; run: pip install 'voiceloop[local]'")
+    return _session(ort, Path(spec.origin).parent / "data" / _MODEL)
+
+
+@cache
+def _session(ort: Any, model: Path) -> _Session:
+    """One for the process: it keeps nothing between runs, and each would take 4 MB."""
     options = onnx_options(ort)
     # EXTENDED measured 5 % cheaper than ALL, whose layout changes do not pay for such small convolutions.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    model = Path(spec.origin).parent / "data" / _MODEL
     return cast("_Session", ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"]))

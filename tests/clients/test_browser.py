@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.e2e.test_talk import STORY, SUNDAY, said_in, storyteller
 from tests.program import ROOT, environment, misheard, recording
 from voiceloop.core.audio import RATE, Pcm, silence
 
-from .test_talk import STORY, SUNDAY, said_in, storyteller
 from .webserver import TOKEN, Cable, Puppet, served
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 
 # Mostly it waits, as what talks through the sound server does: it runs beside the rest.
-pytestmark = [pytest.mark.e2e, pytest.mark.sound, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
 WAIT_S = 30.0
 VOICE = 24_000
