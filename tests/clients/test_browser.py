@@ -593,7 +593,6 @@ def talking(tmp_path: Path) -> Iterator[int]:
             process.wait(20)
 
 
-@pytest.mark.usefixtures("embedded")
 def test_a_conversation(talking: int, opened: Callable[..., Any], tmp_path: Path) -> None:
     """A question and its answer, a voice over the answer, and a sentence while the network is away for 3 s."""
     cable = Cable(talking)
