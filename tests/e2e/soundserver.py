@@ -22,7 +22,7 @@ SPEAKER = "SPEAKER"
 MICBUS = "MICBUS"
 MICROPHONE = "MICROPHONE"
 
-_STALL_S = 0.03
+_ATTEMPTS, _STALL_S = 5, 0.01
 
 # norewinds=1: without it the first callbacks come only after a second.
 SCRIPT = """
@@ -193,14 +193,14 @@ class _Stalls:
             self.longest_s = max(self.longest_s, time.monotonic() - before - 0.005)
 
 
-def undisturbed(scene: Callable[[], None]) -> None:
-    """Plays a scene; again, at most twice, if it failed while the machine stood still for a moment: then the sound
+def unless_stalled(scene: Callable[[], None]) -> None:
+    """Plays a scene; again, at most four times, if it failed while the machine stood still for a moment: then the sound
     server's loopback moves, and with it the echo, as in no room."""
-    for attempt in range(3):
+    for attempt in range(_ATTEMPTS):
         with _Stalls() as stalls:
             try:
                 scene()
                 return
             except AssertionError:
-                if attempt == 2 or stalls.longest_s < _STALL_S:
+                if attempt == _ATTEMPTS - 1 or stalls.longest_s < _STALL_S:
                     raise

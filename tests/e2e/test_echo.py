@@ -8,7 +8,7 @@ import pytest
 
 from tests.program import misheard
 
-from .soundserver import SoundServer, undisturbed
+from .soundserver import SoundServer, unless_stalled
 from .test_talk import STORY, SUNDAY, talking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("embedded")]
@@ -20,7 +20,8 @@ def test_a_long_reply_plays_to_its_end_and_a_person_interrupts_it(
     server: SoundServer, tmp_path: Path, spoken: dict[str, Path]
 ) -> None:
     (tmp_path / "teller.py").write_text(
-        f"def answer(text, turn):\n    return {SUNDAY!r} if len(turn.history) > 2 else {LONG!r}\nanswer.early = True\n"
+        f"def answer(text, turn):\n    return {SUNDAY!r} if 'sunday' in text.lower() else {LONG!r}\n"
+        "answer.early = True\n"
     )
     question, person = spoken["ps_goforward"], spoken["sb_spk1_snt5"]
 
@@ -29,8 +30,7 @@ def test_a_long_reply_plays_to_its_end_and_a_person_interrupts_it(
             server.speak(question)
             first = talk.until("ReplyEnded")
             assert (first["ending"], first["heard"]) == ("completed", LONG), talk.story()
-            # Where this machine stalls a scrap of the echo may hold the reply for a moment; no turn comes of it.
-            assert len(talk.of("Heard")) == 1, talk.story()
+            assert len(talk.of("SpeechStarted")) == 1, talk.story()
             server.speak(question)
             talk.until("ReplySaid", clause=1)
             server.speak(person)
@@ -41,6 +41,6 @@ def test_a_long_reply_plays_to_its_end_and_a_person_interrupts_it(
         assert LONG.startswith(second["heard"])
         assert (third["ending"], third["heard"]) == ("completed", SUNDAY), talk.story()
         heard = [event["text"] for event in talk.of("Heard")]
-        assert misheard("sunday is the best part of the week", heard[-1]) <= 0.6, heard  # its first words cost some
+        assert misheard("sunday is the best part of the week", heard[-1]) <= 0.4, heard
 
-    undisturbed(scene)
+    unless_stalled(scene)

@@ -100,7 +100,7 @@ async def test_the_vad_begins_anew() -> None:
     made = parts(script(*QUESTION), vad=vad)
     made.port.away = {250: 2.0}
     await Session(made, strict=True).run()
-    assert vad.resets == 1
+    assert vad.resets == 2
 
 
 # --- all of it, down to a PortAudio that fails on cue ---

@@ -259,7 +259,8 @@ class Session:
             case ev.Notice():
                 self.news.tell(what)
             case _:
-                if isinstance(what, ev.PortLost) and not what.late:
+                self._life.late = self._life.late if isinstance(what, ev.PortBack) else what.late
+                if not self._life.late:
                     self._parts.vad.reset()  # what it heard last is not what comes next
                 self.feed(what)
 
@@ -330,7 +331,8 @@ class Session:
 
 @dataclass(slots=True)
 class _Life:
-    """How far a session is. live: it listens. stepping: an input is being worked off. said: announcements so far."""
+    """How far a session is. live: it listens. stepping: an input is being worked off. said: announcements so far. late:
+    what is said while the port is lost comes before it is back."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     begun: bool = False
@@ -338,6 +340,7 @@ class _Life:
     stepping: bool = False
     closed: bool = False
     said: int = 0
+    late: bool = False
 
 
 def _fit(policy: Policy, parts: Parts) -> Policy:
