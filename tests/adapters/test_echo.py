@@ -188,6 +188,30 @@ def test_a_jump_of_the_delay_is_followed() -> None:
         assert fallen_db(mic, out, start, start + 2) > 25
 
 
+@pytest.mark.parametrize("samples", [-3, 3])
+def test_a_jump_of_a_few_samples_is_followed(samples: int) -> None:
+    linear = Linear()
+    mic, ref = Room(EchoPath(-6, 60, jumps=(Jump(6, samples / 16),)), Noise(-75)).run(reply(8))
+    before, lost = 0.0, 0
+    for at in range(0, mic.size, FRAME):
+        linear.step(*(pcm[at : at + FRAME].astype(np.float32) / 32768 for pcm in (mic, ref)))
+        before = linear.delay or 0.0 if at < 6 * RATE else before
+        lost += linear.lost and at > 6.5 * RATE
+    assert linear.delay == pytest.approx(before + samples, abs=1)
+    assert lost == 0
+
+
+@pytest.mark.parametrize("ppm", [-400, 400])
+def test_a_reference_that_is_led_back_while_the_path_is_learned(ppm: int) -> None:
+    linear = Linear()
+    path = EchoPath(-6, 100, skew_ppm=ppm)
+    mic, ref = Room(path, Noise(-75)).run(reply(8))
+    for at in range(0, mic.size, FRAME):
+        linear.step(*(pcm[at : at + FRAME].astype(np.float32) / 32768 for pcm in (mic, ref)))
+    assert linear.drift_ppm == pytest.approx(-ppm, abs=60)
+    assert not linear.lost
+
+
 def test_the_path_is_remembered_between_replies() -> None:
     room, canceller = Room(EchoPath(-6, 60), Noise(-75)), Aec3()
     run(canceller, *room.run(reply(8)))

@@ -226,6 +226,27 @@ def test_the_reference_is_silent_while_the_loudspeaker_stands_still_and_comes_ba
     assert sum(bool(follower.take(FRAME).any()) for _ in range(60)) <= 4, "the backlog was dropped"
 
 
+def test_a_reserve_that_a_stall_has_moved_is_set_right_as_soon_as_nothing_is_played() -> None:
+    follower = Follower(drifts=True)
+
+    def delay(frames: int, start: int) -> int:
+        """Of frames whose samples are their positions."""
+        for n in range(frames):
+            at = start + n * FRAME
+            follower.feed(np.arange(at, at + FRAME, dtype=np.int16))
+            given = follower.take(FRAME)
+        return at - int(given[0])
+
+    usual = delay(60, 1)
+    follower.feed(np.arange(60 * FRAME + 1, 60 * FRAME + 301, dtype=np.int16))  # as if the microphone lost 19 ms
+    moved = delay(20, 60 * FRAME + 301)
+    assert moved - usual == pytest.approx(300, abs=5), "while it plays it keeps its place"
+    for _ in range(200):
+        follower.feed(silence(FRAME))
+        follower.take(FRAME)
+    assert delay(10, 1) <= Follower.CEILING + Follower.SLIPPED
+
+
 MIC, BOX = DeviceInfo(0, "Mic", "ALSA", 2, 0, 48_000), DeviceInfo(1, "Boxes", "ALSA", 0, 2, 48_000)
 USB, USB_2 = DeviceInfo(2, "USB Audio", "ALSA", 1, 2, 48_000), DeviceInfo(3, "USB Audio 2", "ALSA", 1, 2, 48_000)
 DEFAULT = DeviceInfo(4, "default", "ALSA", 32, 32, 44_100, (), True, True)

@@ -20,8 +20,7 @@ def test_a_long_reply_plays_to_its_end_and_a_person_interrupts_it(
     server: SoundServer, tmp_path: Path, spoken: dict[str, Path]
 ) -> None:
     (tmp_path / "teller.py").write_text(
-        f"def answer(text, turn):\n    return {SUNDAY!r} if 'sunday' in text.lower() else {LONG!r}\n"
-        "answer.early = True\n"
+        f"def answer(text, turn):\n    return {SUNDAY!r} if 'week' in text.lower() else {LONG!r}\nanswer.early = True\n"
     )
     question, person = spoken["ps_goforward"], spoken["sb_spk1_snt5"]
 

@@ -81,6 +81,11 @@ class Talk:
         assert self.process.stderr
         return self.process.stderr.read()
 
+    def kill(self) -> None:
+        """At once, if it still runs."""
+        self.process.kill()
+        self._reader.join()
+
 
 def reaching(server: SoundServer, home: Path) -> dict[str, str]:
     """The environment of a process that finds the sound server and nothing else of ours."""
@@ -95,12 +100,12 @@ def talking(server: SoundServer, home: Path, *arguments: str, **variables: str) 
         cwd=home, env=reaching(server, home) | variables,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
+        talk = Talk(process)
         try:
-            talk = Talk(process)
             talk.until("Ready")
             yield talk
         finally:
-            process.kill()
+            talk.kill()
 
 
 def said_in(path: Path) -> str:

@@ -220,7 +220,8 @@ class Follower:
     one sound server share a clock, and a canceller that sees the delay move loses 10 to 20 dB (measured here). A
     reserve that drifts out of bounds is led back by fractions of a sample, the faster the further it is out, at most
     390 ppm, while cards differ by less than 200: so it comes to rest, and with it the delay. (One whole sample at a
-    time cost 15 dB for each of them.) One that is out by a block and more has seen a stall: it is set anew.
+    time cost 15 dB for each of them.) One that is further out than that explains has seen a stall: it is set anew as
+    soon as nothing is played, at once if it is out by a block and more.
     """
 
     RESERVE = FRAME * 3 // 2
@@ -233,6 +234,8 @@ class Follower:
     """Samples in a frame."""
     HASTE = 0.003
     """Share of what is beyond the bounds that is made good in a frame; 100 ppm are reached at 11 samples."""
+    SLIPPED = 4 * int(FASTEST / HASTE) // 3
+    """Samples beyond the bounds that no clocks explain, 3.4 ms."""
     HALF = 15
     """Frames to wait after a start, when blocks come in heaps, and then to look before the reserve is judged."""
 
@@ -242,6 +245,7 @@ class Follower:
         self._settling = 2 * self.HALF
         self._mean = 0.0
         self._part = 0.0
+        self._rest = 0
         self._before = silence(REACH)
 
     def feed(self, pcm: Pcm) -> None:
@@ -258,6 +262,7 @@ class Follower:
         self._data = self._data[n:]
         if given.size < n:
             given = np.concatenate((given, silence(n - given.size)))
+        self._rest = 0 if given.any() else self._rest + 1
         before, self._before = self._before, given[-REACH:]
         if self._part < 0.5 / STEPS:
             return given
@@ -276,6 +281,10 @@ class Follower:
         beyond = self._mean - min(max(self._mean, self.FLOOR), self.CEILING)
         if abs(beyond) > FRAME:
             self._settling = 2 * self.HALF
+        elif abs(beyond) > self.SLIPPED and self._rest > self.HALF and not self._data.any():
+            self._skip(round(self._mean) - self.RESERVE)
+            self._mean = self.RESERVE
+            return 0.0
         return min(max(beyond * self.HASTE, -self.FASTEST), self.FASTEST)
 
     def _settle(self, left: int) -> None:

@@ -84,4 +84,4 @@ def jump(mic: Wave, expected: Wave) -> int:
     near = np.concatenate((found[-_NEAR:], found[:_NEAR]))
     at = int(np.argmax(near))
     clear = near[at] > 8 * float(np.sqrt(np.mean(np.square(near)))) + 1e-12
-    return at - _NEAR if clear and abs(at - _NEAR) > 3 else 0
+    return at - _NEAR if clear and abs(at - _NEAR) > 1 else 0

@@ -57,8 +57,11 @@ to another clock slips by a whole sample now and then."""
 _HASTY, _STEADY = 1e-4, 6e-6
 """By how much the drift is corrected for a lateness of one sample: at first, and in the end."""
 
-_FASTEST = 3e-4
-"""Clocks differ by at most 300 ppm."""
+_FASTEST = 5e-4
+"""Clocks differ by at most 300 ppm; what brings the reference to the microphone's clock hurries with up to 390."""
+
+_DRIFTED = 3
+"""Samples by which the delay that is found has to differ from the place before that is drift: it wavers by one."""
 
 _PROVEN = 0.1
 """Rest against what was taken off from which the path counts as known: 10 dB."""
@@ -158,11 +161,12 @@ class _Place:
     """Where the reference is read. delay: samples; None: not found yet. rate: samples by which it grows each sample.
 
     proven: with this delay the filter took off most of the echo, so that what does not fit any more has moved. looks:
-    how often its lateness was measured.
+    how often its lateness was measured. age: samples since the delay was set by the finder.
     """
 
     delay: float | None = None
     rate: float = 0.0
+    age: int = 0
     proven: bool = False
     looks: int = 0
     history: Wave = field(default_factory=lambda: np.zeros(RATE, np.float32))
@@ -252,6 +256,7 @@ class Linear:
             self._found(max(_KERNEL, found - _MARGIN))
         if place.delay is None:
             return mic, np.zeros(FRAME, np.float32)
+        place.age += FRAME
         if place.rate:
             place.delay = min(max(_KERNEL, place.delay + place.rate * FRAME), _FARTHEST)
         self._ref[:FRAME], self._ref[FRAME:] = self._ref[FRAME:], place.read(FRAME)
@@ -278,15 +283,24 @@ class Linear:
         self.match = _Match()
 
     def _found(self, delay: int) -> None:
-        """The finder's word counts where there is none better: at the beginning, and after a jump too far to see."""
+        """The finder's word counts where there is none better: at the beginning, and after a jump too far to see.
+
+        A clock that drifts too fast for the filter to learn anything shows in it as well.
+        """
         place, off = self._place, self.match.off
         if place.delay is None:
             self._filter.doubt_all(self._finder.gain)
-        if place.delay is None or ((off > 12 or not place.proven) and abs(place.delay - delay) > FRAME // 2):
+            self._move(float(delay))
+            return
+        by = delay - place.delay
+        if (off > 12 or not place.proven) and abs(by) > FRAME // 2:
+            self._move(float(delay))
+        elif not place.proven and _DRIFTED <= abs(by) <= 2 * _FASTEST * place.age:
+            place.rate = min(max(place.rate + by / place.age, -_FASTEST), _FASTEST)
             self._move(float(delay))
 
     def _move(self, delay: float) -> None:
-        self._place.delay = min(max(float(_KERNEL), delay), float(_FARTHEST))
+        self._place.delay, self._place.age = min(max(float(_KERNEL), delay), float(_FARTHEST)), 0
         ref = np.ascontiguousarray(self._place.read((PARTS + 1) * FRAME))
         self._filter.reload(ref)
         self._ref[:] = ref[-_SIZE:]
