@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.lineup import choose as choose
 from voiceloop.lineup import is_remote as is_remote
-from voiceloop.makers import Tools, echo_canceller, other_sound
+from voiceloop.makers import Tools, echo_canceller, other_sound, server_at
 from voiceloop.makers import distant_port as distant_port
 from voiceloop.makers import peer_port as peer_port
 from voiceloop.media import Reel as Reel
@@ -28,7 +29,7 @@ from voiceloop.media import encoder as encoder
 from voiceloop.media import recording as recording
 from voiceloop.media import resampler as resampler
 from voiceloop.media import sound_file as sound_file
-from voiceloop.ports import Aligner, AudioPort, EndOfTurn, Handler, Synthesizer, Transcriber, Vad
+from voiceloop.ports import Aligner, AudioPort, EndOfTurn, Handler, Observer, Synthesizer, Transcriber, Vad
 from voiceloop.registry import find
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from voiceloop.adapters.audio.playback import Playback
     from voiceloop.adapters.audio.portaudio import DeviceInfo, Wish
     from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
+    from voiceloop.satellite.satellite import Satellite
 
 _DEVICES_S = 10.0
 """How long PortAudio may take to say which devices there are; three times that, with their rates."""
@@ -100,6 +102,23 @@ async def assemble(
             others=others,
         )
         yield Assembled(parts, {**shared.names, "vad": vad_name}, (*notices, *trouble))
+
+
+def satellite(
+    config: Config, address: str, key: str, observers: Sequence[Observer]
+) -> tuple[Satellite, tuple[str, ...]]:
+    """The configured devices as those of a server elsewhere, and what to say about them. No engine is loaded.
+
+    address: of the server, or of its page. key: if it asks for one. Raises ConfigError.
+    """
+    from voiceloop.satellite.satellite import Room, Satellite
+
+    dial = server_at(address, key)
+    echo, barge_in, notices = echo_canceller(config)
+    others, trouble = other_sound(config, state_folder())
+    keyed = config.turn.mode == "push_to_talk"
+    room = Room(echo, open=barge_in, others=others, keyed=keyed, volume=config.audio.volume)
+    return Satellite(audio_port(config), dial, observers, name=platform.node(), room=room), (*notices, *trouble)
 
 
 @asynccontextmanager

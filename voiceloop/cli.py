@@ -1,4 +1,7 @@
-"""The command line: `voiceloop run | serve | keys | devices | doctor | calibrate | say | transcribe | replay | why`."""
+"""The command line: `voiceloop COMMAND`.
+
+Commands: run, serve, connect, keys, devices, doctor, calibrate, say, transcribe, replay, why.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +74,13 @@ def serve(args: argparse.Namespace) -> int:
     return serve.serve(args)
 
 
+def connect(args: argparse.Namespace) -> int:
+    """Microphone and loudspeaker of this machine for a voiceloop server on another one."""
+    from voiceloop.commands import connect
+
+    return connect.connect(args)
+
+
 def keys(args: argparse.Namespace) -> int:
     """Keys that open the server: add NAME shows a new one, once; list; remove NAME."""
     from voiceloop.commands import serve
@@ -121,10 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     plain = argparse.ArgumentParser(add_help=False)
     plain.add_argument("--json", action="store_true", help="JSON instead of text")
     plain.add_argument("-v", "--verbose", action="store_true", help="log what happens (never what is said)")
-    common = argparse.ArgumentParser(add_help=False, parents=[plain])
-    common.add_argument(
+    filed = argparse.ArgumentParser(add_help=False, parents=[plain])
+    filed.add_argument(
         "--config", metavar="FILE", help="a TOML file, or a shipped one: openai, local, kiosk (default shows every key)"
     )
+    common = argparse.ArgumentParser(add_help=False, parents=[filed])
     common.add_argument("--offline", action="store_true", help="open no connection, use embedded engines only")
     common.add_argument("--stt", metavar="ENGINE", help="speech to text: moonshine, sherpa, openai, or a plug-in")
     common.add_argument("--tts", metavar="ENGINE", help="text to speech: hibari, espeak, openai, or a plug-in")
@@ -149,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add("devices", devices)
     examined = add("doctor", doctor)
     examined.add_argument("--handler", metavar="NAME", help="offline, echo, chat, or module:function")
-    for sub in (examined, add("calibrate", calibrate)):
+    for sub in (examined, add("calibrate", calibrate), _connecting(add("connect", connect, filed))):
         sub.add_argument("--input", nargs=1, default=[], metavar="NAME", help="microphone (name or number)")
         sub.add_argument("--output", metavar="NAME", help="loudspeaker (name or number)")
     _speech(add("say", say), add("transcribe", transcribe))
@@ -225,6 +236,13 @@ def _serving(server: argparse.ArgumentParser, keys: argparse.ArgumentParser) -> 
     keys.add_argument("action", choices=["add", "list", "remove"])
     keys.add_argument("name", nargs="?", metavar="NAME", help="whose key it is")
     keys.add_argument("--config", metavar="FILE", help="a TOML file; serve.keys names the file of hashes")
+
+
+def _connecting(satellite: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The arguments of connect, but for the devices."""
+    satellite.add_argument("server", metavar="ADDRESS", help="ws://HOST:PORT, or that of its page; wss and https too")
+    satellite.add_argument("--key", metavar="KEY", help="if the server asks for one; better in VOICELOOP_KEY")
+    return satellite
 
 
 def _count(text: str) -> int:

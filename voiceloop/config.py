@@ -27,6 +27,8 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Phrase = Annotated[str, Meta(max_length=500)]
 
 _PREFIX = "VOICELOOP_"
+_NO_KEYS = {_PREFIX + "CONFIG", _PREFIX + "KEY"}
+"""Variables that are none of the configuration: its file, and what opens another voiceloop's server."""
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,7 +208,7 @@ def load_config(path: str | os.PathLike[str] | None = None, environ: Mapping[str
     where = str(path) if path is not None else "configuration"
     values = msgspec.to_builtins(_checked(_convert(data, where), where))
     for variable, value in sorted(environ.items()):
-        if variable.startswith(_PREFIX) and variable != _PREFIX + "CONFIG":
+        if variable.startswith(_PREFIX) and variable not in _NO_KEYS:
             _override(values, variable, value)
     if not values["service"]["base_url"] and environ.get("OPENAI_BASE_URL"):
         values["service"]["base_url"] = environ["OPENAI_BASE_URL"]

@@ -10,6 +10,7 @@ VoiceloopError
     Busy              no worker thread can take more work
     Late              a worker thread did not finish in time; a TimeoutError too
     ProtocolError     a peer sent what the protocol forbids
+    LineError         a server cannot be reached, or has hung up (code, retryable)
 
 Each message is one sentence for the user: what is wrong and what to do.
 """
@@ -70,3 +71,15 @@ class Late(VoiceloopError, TimeoutError):
 
 class ProtocolError(VoiceloopError):
     """A peer sent something that the protocol forbids."""
+
+
+class LineError(VoiceloopError):
+    """A server is not there, does not let us in, or has hung up.
+
+    code: with which it closed the connection, 0 if there was none to close. retryable: it may let us in later.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +36,7 @@ from voiceloop.ports import (
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
     from voiceloop.adapters.tts.body import Decoder
+    from voiceloop.adapters.websocket import WebSocket
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -146,6 +148,15 @@ def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None =
     return PeerPort(
         resampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
     )
+
+
+def server_at(text: str, key: str) -> Callable[[], Awaitable[WebSocket]]:
+    """What makes connections to a voiceloop server. text: its address, or that of its page. key: if it asks for one.
+    Raises ConfigError."""
+    from voiceloop.adapters import websocket
+
+    url = websocket.address(text)
+    return lambda: websocket.dial(url, key)
 
 
 def distant_port(out_hz: int) -> Peer:

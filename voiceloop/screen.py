@@ -1,4 +1,4 @@
-"""What `voiceloop run` shows: the conversation, and in a terminal a live line with level, state and words."""
+"""What `run` and `connect` show: the conversation, and in a terminal a live line with level, state and words."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE
 from voiceloop.core.silence import CHIME
+from voiceloop.satellite.news import ServerBack, ServerLost
 from voiceloop.session.latency import Latency
 from voiceloop.session.observe import Level, Ready, Volume
 
@@ -25,6 +26,8 @@ _STATES: dict[ev.State, tuple[str, str]] = {
     "speaking": ("speaking", "cyan"),
     "paused": ("paused", "magenta"),
 }
+_KEPT = "The conversation waits for it, and what you say is kept."
+_ANEW = ": this is a new conversation, which knows nothing of the one before"
 _METER = 16
 _FLOOR_DB = -60.0
 
@@ -62,7 +65,7 @@ class Screen:
         self._console = _Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._state: ev.State | None = None
-        self._away = False
+        self._away: set[str] = set()
         self._db = _FLOOR_DB
         self._switches = _Switches()
         self._said: dict[int, list[str]] = {}
@@ -108,13 +111,19 @@ class Screen:
             case ev.TurnDropped(reason="no words"):
                 self.note("(I heard a sound, but no words.)")
             case ev.DeviceLost(reason=reason):
-                self._away = True
+                self._away.add("the sound device")
                 self.note(f"{reason} The conversation waits for it.", "yellow")
             case ev.DeviceBack(device=device, away=away):
-                self._away = False
+                self._away.discard("the sound device")
                 self.note(f"Sound is back after {away / RATE:.1f} s, through {device}.", "yellow")
+            case ServerLost(reason=reason, kept=kept):
+                self._away.add("the server")
+                self.note(f"{reason} {_KEPT if kept else 'It is waited for.'}", "yellow")
+            case ServerBack(away_s=away_s, again=again):
+                self._away.discard("the server")
+                self.note(f"The server is back after {away_s:.1f} s{'' if again else _ANEW}.", "yellow")
             case ev.Notice(text=text):
-                self.note(text, "yellow")
+                self.note(clean(text), "yellow")
             case Latency() if self._latency:
                 self.note(" " * 11 + waterfall(event))
             case _:
@@ -124,8 +133,8 @@ class Screen:
         """The live line."""
         if self._state is None:
             return Text("  starting ...", "dim")
-        if self._away:
-            return Text("  waiting for the sound device", "yellow")
+        if away := " and ".join(sorted(self._away)):
+            return Text(f"  waiting for {away}", "yellow")
         name, style = _STATES[self._state]
         share = min(1.0, max(0.0, (self._db - _FLOOR_DB) / -_FLOOR_DB))
         bar = round(share * _METER)

@@ -14,11 +14,11 @@ def configured(args: argparse.Namespace) -> Config:
     """The file, the environment, then the flags."""
     config = load_config(args.config or os.environ.get("VOICELOOP_CONFIG") or None)
     flags = {
-        "stt.engine": args.stt,
-        "tts.engine": args.tts,
-        "vad.engine": args.vad,
+        "stt.engine": getattr(args, "stt", None),
+        "tts.engine": getattr(args, "tts", None),
+        "vad.engine": getattr(args, "vad", None),
         "handler.name": getattr(args, "handler", None),
-        "offline": args.offline or None,
+        "offline": getattr(args, "offline", None) or None,
         # say and transcribe put the keys of their flags there.
         **getattr(args, "keys", {}),
     }

@@ -19,6 +19,7 @@ from voiceloop.process import wait_for
 if TYPE_CHECKING:
     from voiceloop.build import Assembled
     from voiceloop.config import Config
+    from voiceloop.keys import Controls
     from voiceloop.ports import AudioPort, Tap
     from voiceloop.screen import Screen
     from voiceloop.session.session import Parts, Session
@@ -95,7 +96,7 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
             parts = _written_down(args, config, assembled, stack, note)
             talk = config.turn.mode == "push_to_talk"
             if screen and real_time:
-                await _until_nobody_reads(parts, screen, lambda session: _keys(session, screen, talk=talk))
+                await _until_nobody_reads(parts, screen, lambda session: keys_of(session, screen, talk=talk))
             else:
                 await _until_nobody_reads(parts, screen or JsonLines())
         output = _DEMO_WAV if missing is not None and port is not None else args.output
@@ -123,7 +124,7 @@ def _written_down(
 
 
 @contextmanager
-def _keys(session: Session, screen: Screen, *, talk: bool) -> Generator[None]:
+def keys_of(session: Controls, screen: Screen, *, talk: bool) -> Generator[None]:
     """Keys of the terminal act on the session, if there is a terminal."""
     from voiceloop.keys import Keys
 

@@ -288,7 +288,7 @@ class Conversation:
                         continue
                     if at != (what.reply, what.start):
                         await wire.send(bridge.encode(bridge.Audio(what.reply, what.start)))
-                    await wire.send(what.pcm.astype("<i2", copy=False).tobytes())
+                    await wire.send(bridge.frame(what.pcm))
                 at = what.reply, what.start + what.pcm.size
 
     async def _tell(self) -> None:

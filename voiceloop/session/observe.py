@@ -17,10 +17,10 @@ _LEVEL_EVERY = 5
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The microphone, ten times a second: level in dBFS and probability of speech."""
+    """The microphone, ten times a second: level in dBFS and probability of speech (None: somebody else judges that)."""
 
     db: float
-    p: float
+    p: float | None
 
 
 @dataclass(frozen=True, slots=True)

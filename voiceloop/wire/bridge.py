@@ -7,7 +7,7 @@ on both sides since the session began (microphone), or since the reply began (sp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -235,9 +235,14 @@ ToPeer = (
     | Error
 )
 
-_DECODER = msgspec.json.Decoder(FromPeer)
-_KNOWN = frozenset(cast("str", kind.__struct_config__.tag) for kind in FromPeer.__args__)
+_UP, _DOWN = msgspec.json.Decoder(FromPeer), msgspec.json.Decoder(ToPeer)
+_KNOWN_UP, _KNOWN_DOWN = (
+    frozenset(cast("str", kind.__struct_config__.tag) for kind in kinds.__args__) for kinds in (FromPeer, ToPeer)
+)
 _ENCODER = msgspec.json.Encoder()
+
+
+_Message = TypeVar("_Message")
 
 
 class _Kind(Struct, frozen=True):
@@ -246,13 +251,18 @@ class _Kind(Struct, frozen=True):
 
 def decode(frame: str) -> FromPeer | None:
     """A text frame of a peer; None for a type that we do not know, which is to be ignored. Raises ProtocolError."""
-    try:
-        kind = msgspec.json.decode(frame, type=_Kind).type
-        if kind not in _KNOWN:
-            return None
-        return _checked(_DECODER.decode(frame))
-    except (msgspec.DecodeError, UnicodeError) as exc:
-        raise ProtocolError(f"Not a message of the bridge: {_plain(str(exc))}.") from None
+    message = _read(frame, _KNOWN_UP, _UP)
+    return None if message is None else _checked(message)
+
+
+def told(frame: str) -> ToPeer | None:
+    """A text frame of the server, as a client reads it; None for a type that we do not know. Raises ProtocolError."""
+    message = _read(frame, _KNOWN_DOWN, _DOWN)
+    match message:
+        case Audio(start=n) | Ack(mic=n) | Resumed(mic=n) if n < 0:
+            raise ProtocolError("A position is not below 0.")
+        case _:
+            return message
 
 
 def started(query: Mapping[str, str]) -> Start:
@@ -263,8 +273,8 @@ def started(query: Mapping[str, str]) -> Start:
         raise ProtocolError(f"The query is no start: {_plain(str(exc))}.") from None
 
 
-def encode(message: ToPeer) -> str:
-    """A text frame for a peer."""
+def encode(message: FromPeer | ToPeer) -> str:
+    """A text frame for the other side."""
     return _ENCODER.encode(message).decode()
 
 
@@ -273,6 +283,11 @@ def sound(frame: bytes) -> Pcm:
     if len(frame) % 2:
         raise ProtocolError(f"Sound is 16-bit, so a frame has an even number of bytes, not {len(frame)}.")
     return np.frombuffer(frame, "<i2").astype(np.int16, copy=False)
+
+
+def frame(pcm: Pcm) -> bytes:
+    """Samples as a binary frame."""
+    return pcm.astype("<i2", copy=False).tobytes()
 
 
 def _checked(message: FromPeer) -> FromPeer:
@@ -290,6 +305,14 @@ def _checked(message: FromPeer) -> FromPeer:
         case _:
             pass
     return message
+
+
+def _read(frame: str, known: frozenset[str], decoder: msgspec.json.Decoder[_Message]) -> _Message | None:
+    try:
+        kind = msgspec.json.decode(frame, type=_Kind).type
+        return decoder.decode(frame) if kind in known else None
+    except (msgspec.DecodeError, UnicodeError) as exc:
+        raise ProtocolError(f"Not a message of the bridge: {_plain(str(exc))}.") from None
 
 
 def _plain(text: str) -> str:
