@@ -90,6 +90,48 @@ def test_what_is_told_to_a_peer(message, plain) -> None:
     assert json.loads(bridge.encode(message)) == plain
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        bridge.Ready("s", "t", 16_000, 24_000, 30.0),
+        bridge.Resumed(480),
+        bridge.Audio(3, 480),
+        bridge.AudioEnd(3, 960, "interrupted", "So"),
+        bridge.Clear(),
+        bridge.Ack(5),
+        bridge.Transcript("user", "hi", final=True, turn=1),
+        bridge.Transcript("assistant", "hello", final=False, reply=2),
+        bridge.Caption(1, [("a", 5)]),
+        bridge.StateChanged("hearing"),
+        bridge.Muted(True),
+        bridge.Latency(1, {"words": 20}),
+        bridge.Notice("stt", "It was late."),
+        bridge.Error("message", "No.", fatal=True),
+    ],
+)
+def test_a_client_reads_what_the_server_writes(message) -> None:
+    assert bridge.told(bridge.encode(message)) == message
+
+
+def test_a_client_writes_what_the_server_reads() -> None:
+    for message in (bridge.Start(8_000, reports=True), bridge.Resume("t", 3, {"1": 20}), bridge.Mute(), bridge.End()):
+        assert bridge.decode(bridge.encode(message)) == message
+
+
+def test_a_client_ignores_what_it_does_not_know_and_refuses_what_is_none() -> None:
+    assert bridge.told('{"type":"something of tomorrow"}') is None
+    wrong = '{"type":"audio","reply":1,"from":-1}', '{"type":"ack","mic":-1}', '{"type":"resumed","mic":-5}'
+    for frame in (*wrong, "", "{}", '{"type":"ready"}', '{"type":"transcript","role":"nobody","text":"","final":true}'):
+        with pytest.raises(ProtocolError):
+            bridge.told(frame)
+
+
+@given(st.text())
+def test_whatever_a_server_says_it_is_a_message_or_refused(frame) -> None:
+    with suppress(ProtocolError):
+        bridge.told(frame)
+
+
 def test_every_type_has_a_name_of_its_own() -> None:
     for union in (bridge.FromPeer, bridge.ToPeer):
         msgspec.json.Decoder(union)  # raises where two have one
@@ -100,3 +142,4 @@ def test_sound() -> None:
     assert bridge.sound(b"").size == 0
     with pytest.raises(ProtocolError, match="even number"):
         bridge.sound(b"\x01\x00\xff")
+    assert bridge.frame(bridge.sound(b"\x01\x00\xff\xff")) == b"\x01\x00\xff\xff"

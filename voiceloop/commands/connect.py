@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from voiceloop import build
 from voiceloop.commands.configured import configured
+from voiceloop.commands.talk import keys_of
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
 from voiceloop.process import wait_for
@@ -27,7 +28,6 @@ def connect(args: argparse.Namespace) -> int:
 
 
 async def _converse(config: Config, server: str, key: str, *, as_json: bool) -> None:
-    from voiceloop.keys import Keys
     from voiceloop.screen import JsonLines, Screen
 
     gone: list[BrokenPipeError] = []
@@ -40,7 +40,6 @@ async def _converse(config: Config, server: str, key: str, *, as_json: bool) -> 
             satellite.close()
 
     satellite, notices = build.satellite(config, server, key, [observe])
-    talk = config.turn.mode == "push_to_talk"
     with ExitStack() as stack:
         screen = None if as_json else stack.enter_context(Screen())
         show = screen or JsonLines()
@@ -50,13 +49,7 @@ async def _converse(config: Config, server: str, key: str, *, as_json: bool) -> 
             else:
                 print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
         if screen:
-            keys = stack.enter_context(Keys(satellite, talk=talk))
-            if keys.hint:
-                screen.note(keys.hint)
-            elif talk:
-                screen.note(
-                    "turn.mode is push_to_talk, and there is no terminal whose space could be the key.", "yellow"
-                )
+            stack.enter_context(keys_of(satellite, screen, talk=config.turn.mode == "push_to_talk"))
         await satellite.run()
     if gone:
         raise gone[0]

@@ -62,7 +62,7 @@ class Told:
         left = [(reply, known) for reply, known in self._replies.items() if known.heard is None]
         self._turns.clear()
         self._replies.clear()
-        return [ev.ReplyEnded(reply, None, "interrupted", "".join(known.said), "") for reply, known in left]
+        return [ev.ReplyEnded(reply, None, "interrupted", " ".join(known.said), "") for reply, known in left]
 
     def mute(self, on: bool) -> ev.Muted | None:
         """The microphone is muted, here or at the server."""
@@ -116,7 +116,7 @@ class Told:
         if before is not None:
             return ev.Amend(reply, heard, cut_at) if before != heard else None
         ending = cast("ev.Ending", message.ending if message.ending in _ENDINGS else "failed")
-        return ev.ReplyEnded(reply, None, ending, "".join(known.said), heard, cut_at)
+        return ev.ReplyEnded(reply, None, ending, " ".join(known.said), heard, cut_at)
 
     def _latency(self, turn: int, ms: dict[str, int]) -> Latency:
         steps = ("words", "text", "ready", "decided", "released", "heard")
