@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -54,9 +55,12 @@ class WebSocket:
             raise _ended(exc) from None
 
     async def close(self) -> None:
-        """The end. Never raises."""
-        with suppress(OSError):
-            await self._connection.close()
+        """The end, within CLOSE_S. Never raises."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._connection.close()
+        except (OSError, TimeoutError):  # behind what a dead line does not take, the farewell would wait for ever
+            self._connection.transport.abort()
 
 
 async def dial(url: str, key: str = "") -> WebSocket:
@@ -69,7 +73,6 @@ async def dial(url: str, key: str = "") -> WebSocket:
             additional_headers=headers,
             compression=None,  # it doubles the cost of a message, for sound that does not shrink
             open_timeout=OPEN_S,
-            close_timeout=CLOSE_S,
             write_limit=_WRITES,
         )
     except TimeoutError:
@@ -119,7 +122,9 @@ def _ended(exc: ConnectionClosed) -> LineError:
 def _because(exc: OSError) -> str:
     if isinstance(exc, socket.gaierror):
         return " (nobody knows that name)"
-    return f" ({os.strerror(exc.errno).lower()})" if exc.errno else ""
+    if exc.errno:
+        return f" ({os.strerror(exc.errno).lower()})"
+    return " (it hung up)" if isinstance(exc, ConnectionError) else ""
 
 
 def _refused(where: str, status: int, body: bytes) -> str:
