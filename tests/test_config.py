@@ -164,6 +164,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         "VOICELOOP_PHRASES_SORRY_STT": "",
         "VOICELOOP_STT_OPTIONS": '{"beam": 4}',
         "VOICELOOP_CONFIG": "elsewhere.toml",
+        "VOICELOOP_KEY": "of voiceloop connect",
         "OTHER": "x",
     }
     config = load_config(path, environ)

@@ -156,6 +156,8 @@ def server_at(text: str, key: str) -> Callable[[], Awaitable[WebSocket]]:
     from voiceloop.adapters import websocket
 
     url = websocket.address(text)
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError("That is no key: on the server, voiceloop keys add NAME makes one.")
     return lambda: websocket.dial(url, key)
 
 

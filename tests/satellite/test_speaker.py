@@ -181,7 +181,7 @@ async def test_gaps_are_counted_and_more_is_gathered_after_each() -> None:
         for k in range(12):
             it.send(1, k * 10 * BLOCK)
             silent = len(it.port.out)
-            await until(lambda: bool(it.port.out[-1].any()))
+            await until(lambda: bool(it.port.out) and bool(it.port.out[-1].any()))
             waits.append(len(it.port.out) - silent)
             it.send(1, k * 10 * BLOCK + BLOCK, 9 * BLOCK)
             await asyncio.sleep(1.0)

@@ -25,6 +25,9 @@ _WRITES = 6_400
 
 _LOCAL_END = 1006
 
+_HERE = ("localhost", "127.0.0.1", "::1")
+"""No proxy leads to this machine."""
+
 
 class _Detail(msgspec.Struct):
     message: str = ""
@@ -74,6 +77,7 @@ async def dial(url: str, key: str = "") -> WebSocket:
             compression=None,  # it doubles the cost of a message, for sound that does not shrink
             open_timeout=OPEN_S,
             write_limit=_WRITES,
+            proxy=None if urlsplit(url).hostname in _HERE else True,
         )
     except TimeoutError:
         raise LineError(f"{where} does not answer.") from None
@@ -86,7 +90,7 @@ async def dial(url: str, key: str = "") -> WebSocket:
         reason = exc.verify_message if isinstance(exc, ssl.SSLCertVerificationError) else exc.reason or "no TLS there"
         said = f"{where} cannot be trusted ({reason}): SSL_CERT_FILE may name the certificate to trust."
         raise LineError(said, retryable=False) from None
-    except (InvalidURI, InvalidProxy) as exc:
+    except (InvalidURI, InvalidProxy, ImportError) as exc:  # the last one: what a SOCKS proxy needs is not installed
         raise LineError(f"{where} cannot be reached: {exc}.", retryable=False) from None
     except (InvalidHandshake, EOFError):
         raise LineError(f"What answers at {where} is no server of voiceloop.") from None
