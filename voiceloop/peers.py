@@ -42,6 +42,10 @@ class Peer(AudioPort, Protocol):
         unread."""
         ...
 
+    def residue(self, doubt: float) -> None:
+        """How likely what is pushed from now on is our own voice, which the peer's echo canceller left, 0..1."""
+        ...
+
     def report(self, reply: int, n: int, underruns: int = 0) -> None:
         """The loudspeaker has played n samples of a reply; underruns: how often it had nothing to play so far."""
         ...

@@ -40,15 +40,15 @@ class Capture:
 
     mic: int16 (320,), 16 kHz mono.
     ref: what was played during this frame, int16 (320,), 16 kHz; None if the peer cancels its own echo.
-    played: news of replies since the frame before, in order.
+    played: news of replies since the frame before, in order. doubt: as `EchoCanceller.doubt`, from such a peer.
     The arrays are kept and read later: nobody writes to them again.
-    lost: microphone samples dropped just before this frame because nobody fetched them in time.
-    """
+    lost: microphone samples dropped just before this frame because nobody fetched them in time."""
 
     mic: Pcm
     ref: Pcm | None = None
     played: tuple[Progress, ...] = ()
     lost: int = 0
+    doubt: float = 0.0
 
 
 class AudioPort(Protocol):

@@ -203,7 +203,8 @@ def test_a_network_that_is_gone_for_3_s_in_the_middle_of_a_sentence(
             proxy.mend()
             talk.until("ServerBack", again=True)
             speaking.join()
-            ended = talk.until("ReplyEnded")
+            reply = talk.until("ReplySaid")["reply"]  # another one is the sign that the connection is back
+            ended = talk.until("ReplyEnded", reply=reply)
             talk.last_sound()
         assert talk.stop() == ""
     (question,) = talk.of("Heard")

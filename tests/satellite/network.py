@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.session.test_session import Numbers
 from voiceloop.build import Assembled
+from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.errors import LineError
@@ -24,17 +25,39 @@ DELAY_S = 0.01
 STORY = "There was a king, and he had three daughters, and the youngest of them was so fair that all wondered."
 
 
+class Tap:
+    """Keeps what a session is told of its peer's echo canceller. doubts: of each frame."""
+
+    def __init__(self) -> None:
+        self.doubts: list[float] = []
+
+    def begin(self, session: str, policy: Policy, out_rate: int) -> None:
+        pass
+
+    def mic(self, pcm: Pcm) -> None:
+        pass
+
+    def out(self, reply: int, pcm: Pcm) -> None:
+        pass
+
+    def step(self, now: int, at: int, event: ev.Input, actions: Sequence[ev.Action]) -> None:
+        if isinstance(event, ev.Voice):
+            self.doubts.append(event.echo)
+
+
 class House:
     """Engines that are quick, and speech whose samples say which they are. parts: of each session so far."""
 
     def __init__(self, listen: Callable[[Pcm], str] | None = None) -> None:
         self.transcriber = FakeTranscriber(["tell me a story", "what time is it", "and now"], listen=listen)
         self.parts: list[Parts] = []
+        self.tap = Tap()
 
     @asynccontextmanager
     async def assemble(self, port: AudioPort) -> AsyncGenerator[Assembled, None]:
         handler = FakeHandler({"tell me a story": STORY})
-        parts = Parts(port, FakeVad(), self.transcriber, handler, Numbers(), FakeResampler, policy=Policy(back=""))
+        policy, taps = Policy(back=""), (self.tap,)
+        parts = Parts(port, FakeVad(), self.transcriber, handler, Numbers(), FakeResampler, policy=policy, taps=taps)
         self.parts.append(parts)
         yield Assembled(parts, {}, ())
 

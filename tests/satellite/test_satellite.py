@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -296,9 +297,10 @@ async def test_a_device_that_is_lost_in_a_reply_goes_on_at_the_sample() -> None:
 
 
 class _Halving:
-    """A canceller that leaves half. doubt: none."""
+    """A canceller that leaves half of all there is."""
 
-    doubt = 0.0
+    def __init__(self, doubt: float = 0.0) -> None:
+        self.doubt = doubt
 
     def process(self, mic: Pcm, ref: Pcm) -> Pcm:
         return mic // 2
@@ -310,6 +312,26 @@ async def test_the_echo_is_cancelled_here() -> None:
         assert (await me.until(ev.Heard)).text == "tell me a story"
         loudest = max(np.abs(np.frombuffer(f, "<i2")).max() for f in joined.sent if isinstance(f, bytes))
         assert loudest <= np.abs(script(-0.5, 1.0)).max() // 2 + 1
+
+
+async def test_what_the_canceller_thinks_of_what_it_left_is_known_to_the_server() -> None:
+    """Frame for frame: the core judges by it whether a voice is its own."""
+    port = FakePort(script(-12.0), echo=0.001)
+    house, canceller = House(), _Halving()
+    async with network(house) as joined, living(joined, port, Room(echo=canceller)) as me:
+        await me.until(Ready)
+        for doubt, seconds in ((0.9, 0.5), (0.3, 0.2), (0.0, 0.5)):
+            canceller.doubt = doubt
+            await asyncio.sleep(seconds)
+        joined.cut()
+        canceller.doubt = 0.6
+        await asyncio.sleep(0.4)
+        joined.down, canceller.doubt = False, 0.0
+        await me.until(ServerBack)
+        await asyncio.sleep(1.0)
+    doubts = [(doubt, len(list(same))) for doubt, same in groupby(house.tap.doubts)]
+    assert [doubt for doubt, _ in doubts] == [0.0, 0.9, 0.3, 0.0, 0.6, 0.0]
+    assert all(abs(n - wanted) <= 1 for (_, n), wanted in zip(doubts[1:5], (25, 10, 25, 20), strict=True))
 
 
 async def test_without_a_canceller_the_microphone_does_not_count_while_something_plays() -> None:

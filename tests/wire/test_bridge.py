@@ -29,6 +29,7 @@ from voiceloop.wire import bridge
         ('{"type":"push_to_talk","down":false}', bridge.PushToTalk(False)),
         ('{"type":"volume","volume":0.5}', bridge.Volume(0.5)),
         ('{"type":"echo","likeness":0.9}', bridge.Echo(0.9)),
+        ('{"type":"residue","doubt":0.4}', bridge.Residue(0.4)),
         ('{"type":"interrupt"}', bridge.Interrupt()),
         ('{"type":"commit"}', bridge.Commit()),
         ('{"type":"end"}', bridge.End()),
@@ -46,7 +47,11 @@ def test_what_a_peer_may_say(frame, message) -> None:
         *('{"type":"text","text":5}', '{"type":"start","sample_rate":1}', '{"type":"start","sample_rate":"16000"}'),
         *('{"type":"start","agent_sample_rate":1000000}', '{"type":"played","reply":1,"samples":-1}'),
         *('{"type":"resume","token":"t","mic":-1}', '{"type":"volume","volume":2}', '{"type":"echo","likeness":-1}'),
-        *('{"type":"mute","on":"yes"}', '{"type":"resume","token":"t","played":{"1":"x"}}'),
+        *(
+            '{"type":"residue","doubt":1.1}',
+            '{"type":"mute","on":"yes"}',
+            '{"type":"resume","token":"t","played":{"1":"x"}}',
+        ),
     ],
 )
 def test_what_is_refused_with_a_sentence(frame) -> None:

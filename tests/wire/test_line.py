@@ -213,17 +213,36 @@ def test_too_much_of_it() -> None:
     talk = Talk()
     talk.begin()
     talk.hear()
-    for _ in range(40):
+    for _ in range(100):
         talk.line.say(bridge.Interrupt())
-    assert len(talk.sent()) == 41
-    for _ in range(70):
+    assert len(talk.sent()) == 101
+    for _ in range(200):
         talk.line.say(bridge.Commit())
-    assert talk.sent() == [{"type": "commit"}] * 64
+    assert talk.sent() == [{"type": "commit"}] * 128
     talk.line.lost(0, 0.0)
-    for _ in range(70):
+    for _ in range(200):
         talk.line.say(bridge.Mute())
     talk.resume(FRAME)
-    assert talk.sent() == [{"type": "mute", "on": True}] * 64
+    assert talk.sent() == [{"type": "mute", "on": True}] * 128
+
+
+def test_the_doubt_of_the_echo_canceller_stands_before_the_sound_that_it_is_about() -> None:
+    talk = Talk()
+    talk.line.hear(tone(0), 0.5)
+    talk.begin()
+    talk.said = FRAME
+    for doubt in (0.0, 0.52, 0.48, 0.7, 0.0, 0.02):
+        talk.line.hear(tone(talk.said), doubt)
+        talk.said += FRAME
+    assert talk.sent() == [
+        (FRAME, FRAME),
+        {"type": "residue", "doubt": 0.5},
+        (2 * FRAME, 2 * FRAME),
+        {"type": "residue", "doubt": 0.7},
+        (4 * FRAME, FRAME),
+        {"type": "residue", "doubt": 0.0},
+        (5 * FRAME, 2 * FRAME),
+    ]
 
 
 def test_a_new_session_knows_nothing_of_it() -> None:

@@ -208,15 +208,16 @@ class Satellite:
         for progress in capture.played:
             self._speaker.learn(progress)
         life, room, switches = self._life, self._room, self._switches
-        mic = capture.mic
+        mic, doubt = capture.mic, 0.0
         if capture.ref is not None:
             if room.echo is not None:
                 mic = room.echo.process(mic, capture.ref)
+                doubt = room.echo.doubt
             life.echo = ECHO if capture.ref.any() else max(0, life.echo - mic.size)
         closed = switches.muted or (room.keyed and not switches.down)
         if closed or (life.echo and not room.open):
-            mic = _MUTED
-        self._line.hear(mic)
+            mic, doubt = _MUTED, 0.0
+        self._line.hear(mic, doubt)
         self._speaker.tick(mic.size)
         if switches.up > mic.size:
             switches.up -= mic.size

@@ -260,6 +260,8 @@ class Conversation:
                 session.volume = volume
             case bridge.Echo():
                 self._put(bridge.Notice("audio", "The microphone seems to hear the loudspeaker: use headphones."))
+            case bridge.Residue(doubt=doubt):
+                self.port.residue(doubt)
             case bridge.End():
                 self.end(bridge.NORMAL, "The session has ended.")
             case _:

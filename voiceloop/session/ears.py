@@ -57,7 +57,7 @@ class Ears:
         for progress in capture.played:
             self.learn(progress)
         self.lost += capture.lost
-        mic, doubt = capture.mic, 0.0
+        mic, doubt = capture.mic, capture.doubt
         if capture.ref is not None and self._echo is not None:
             mic = self._echo.process(mic, capture.ref)
             doubt = round(self._echo.doubt, 2)

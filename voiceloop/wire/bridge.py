@@ -75,6 +75,13 @@ class Echo(_Up, frozen=True, tag="echo"):
     likeness: float
 
 
+class Residue(_Up, frozen=True, tag="residue"):
+    """The peer has an echo canceller that tells how likely what it leaves is the reply's own sound, 0..1: so much from
+    here on, until it says otherwise."""
+
+    doubt: float
+
+
 class Say(_Up, frozen=True, tag="text"):
     """A typed question."""
 
@@ -111,7 +118,7 @@ class End(_Up, frozen=True, tag="end"):
     """The session is over."""
 
 
-FromPeer = Start | Resume | Played | Echo | Say | Interrupt | Mute | PushToTalk | Commit | Volume | End
+FromPeer = Start | Resume | Played | Echo | Residue | Say | Interrupt | Mute | PushToTalk | Commit | Volume | End
 
 
 class _Down(Struct, frozen=True, tag_field="type"):
@@ -300,7 +307,7 @@ def _checked(message: FromPeer) -> FromPeer:
             raise ProtocolError("A position is not below 0.")
         case Say(text=text) if not text.strip():
             raise ProtocolError("A text without a word cannot be answered.")
-        case Volume(volume=share) | Echo(likeness=share) if not 0 <= share <= 1:
+        case Volume(volume=share) | Echo(likeness=share) | Residue(doubt=share) if not 0 <= share <= 1:
             raise ProtocolError("A share lies from 0 to 1.")
         case _:
             pass

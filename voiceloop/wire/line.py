@@ -34,8 +34,8 @@ SILENT_S = 2.5
 READY_S = 30.0
 """A server may take so long to begin: engines are loaded when they are needed."""
 
-_MESSAGES = 64
-"""Of the user's that wait; the oldest are forgotten."""
+_MESSAGES = 128
+"""That stand between the sound and wait, or have not surely arrived; the oldest are forgotten."""
 
 _REPORTS = 8
 """Replies that are reported on at a time."""
@@ -168,6 +168,7 @@ class Line:
         self._contact: _Contact | None = None
         self._said: deque[tuple[int, bridge.FromPeer]] = deque(maxlen=_MESSAGES)
         self._told = 0
+        self._doubt = 0.0
 
     @property
     def ready(self) -> bool:
@@ -181,8 +182,13 @@ class Line:
 
     # --- what is to be sent ---
 
-    def hear(self, pcm: Pcm) -> None:
-        """What the microphone heard, which nobody changes any more: int16 (n,) at the rate of the hello."""
+    def hear(self, pcm: Pcm, doubt: float = 0.0) -> None:
+        """What the microphone heard, which nobody changes any more: int16 (n,) at the rate of the hello. doubt: how
+        likely it is the echo canceller's residue, 0..1."""
+        doubt = round(doubt, 1)
+        if doubt != self._doubt and self._token:
+            self._doubt = doubt
+            self.say(bridge.Residue(doubt))
         self.mic.push(pcm)
         contact = self._contact
         if contact is not None and contact.ready and not contact.behind:
@@ -244,7 +250,7 @@ class Line:
             case bridge.Ready(token=token):
                 self._token = token
                 self._said.clear()
-                self._told = 0
+                self._told, self._doubt = 0, 0.0
                 self.mic.restart()
                 self._begin(contact)
             case bridge.Resumed(mic=n):

@@ -83,21 +83,22 @@ class _Ear:
     """The microphone's side: what waits to be fetched, and where the peer is.
 
     n: samples that came, at the peer's rate. until: how many must have come before it counts as back; None: it is, or
-    is away. deadline: after it they are not waited for. name: what it calls itself.
+    is away. deadline: after it they are not waited for. name: what it calls itself. doubt: its echo canceller's.
     """
 
-    frames: deque[Pcm | ev.PortLost | ev.PortBack | ev.Notice] = field(
-        default_factory=deque[Pcm | ev.PortLost | ev.PortBack | ev.Notice]
+    frames: deque[Capture | ev.PortLost | ev.PortBack | ev.Notice] = field(
+        default_factory=deque[Capture | ev.PortLost | ev.PortBack | ev.Notice]
     )
     n: int = 0
     until: int | None = None
     deadline: float = 0.0
     name: str = ""
+    doubt: float = 0.0
     underruns: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     fetched: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, what: Pcm | ev.PortLost | ev.PortBack | ev.Notice) -> None:
+    def put(self, what: Capture | ev.PortLost | ev.PortBack | ev.Notice) -> None:
         self.frames.append(what)
         self.news.set()
 
@@ -158,10 +159,10 @@ class PeerPort(LiveOutlet):
             while ear.frames:
                 what = ear.frames.popleft()
                 ear.fetched.set()
-                if isinstance(what, ev.PortLost | ev.PortBack | ev.Notice):
-                    yield what
+                if isinstance(what, Capture):
+                    yield Capture(what.mic, None, self._news(), doubt=what.doubt)
                 else:
-                    yield Capture(what, None, self._news())
+                    yield what
             for progress in self._news():
                 yield progress
             ear.news.clear()
@@ -223,12 +224,16 @@ class PeerPort(LiveOutlet):
         ear = self._ear
         ear.n += pcm.size
         for frame in self._rechunker.feed(self._resampler.process(pcm) if self._resampler else pcm):
-            ear.put(frame)
+            ear.put(Capture(frame, doubt=ear.doubt))
         if ear.until is not None and ear.n >= ear.until:
             self._arrive(now=True)
         while len(ear.frames) * FRAME > MOST_S * RATE and not self._closed:
             ear.fetched.clear()
             await ear.fetched.wait()
+
+    def residue(self, doubt: float) -> None:
+        """How likely what is pushed from now on is our own voice, which the peer's echo canceller left, 0..1."""
+        self._ear.doubt = doubt
 
     def report(self, reply: int, n: int, underruns: int = 0) -> None:
         """The loudspeaker has played n samples of a reply; underruns: how often it had nothing to play so far."""
