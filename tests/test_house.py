@@ -343,6 +343,24 @@ def test_import_is_light() -> None:
     assert loaded_by("import voiceloop") <= LOADED
 
 
+def test_a_satellite_loads_no_engine() -> None:
+    made = "build.satellite(Config(), 'ws://h', '', [])"
+    loaded = loaded_by(
+        f"import voiceloop.screen; from voiceloop import build; from voiceloop.config import Config; {made}"
+    )
+    assert "websockets" in loaded
+    assert not loaded & {
+        "onnxruntime",
+        "moonshine_voice",
+        "hibari",
+        "silero_vad",
+        "webrtcvad",
+        "httpx",
+        "av",
+        "starlette",
+    }
+
+
 def test_loaded_by_sees_packages() -> None:
     assert "numpy" in loaded_by("import voiceloop.core.audio")
 
