@@ -447,23 +447,26 @@ async def test_a_connection_that_is_cut_anywhere_costs_nothing(at: float) -> Non
 
 async def test_five_hundred_come_and_go() -> None:
     kept = list[weakref.ref[Conversation]]()
+
+    async def one(known: Conversations, n: int) -> None:
+        found, page = known.begin(HELLO, "me"), Page()
+        kept.append(weakref.ref(found))
+        async with connected(found, page):
+            await page.until("ready")
+            if n % 3:
+                page.tell("text", text="tell me a story")
+            if n % 3 == 2:
+                await page.until("audio")
+            if n % 2:
+                page.tell("end")
+                await asyncio.sleep(0.1)
+
     async with served() as known:
         tasks = len(asyncio.all_tasks())
         for n in range(500):
-            found, page = known.begin(HELLO, "me"), Page()
-            kept.append(weakref.ref(found))
-            async with connected(found, page):
-                await page.until("ready")
-                if n % 3:
-                    page.tell("text", text="tell me a story")
-                if n % 3 == 2:
-                    await page.until("audio")
-                if n % 2:
-                    page.tell("end")
-                    await asyncio.sleep(0.1)
+            await one(known, n)
         await asyncio.sleep(Limits().keep_s + 1)
         assert (known.n, known.places.n) == (0, 0)
         assert len(asyncio.all_tasks()) == tasks
-    del found
     gc.collect()
     assert not [each for each in kept if each() is not None]
