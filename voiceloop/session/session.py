@@ -295,6 +295,8 @@ class Session:
             ev.Resume: lambda a: port.resume(a.reply),
             ev.Gain: lambda a: mouth.lower(a.factor),
             ev.Hush: self._hush,
+            ev.Decided: lambda a: runs.decide(a.turn),
+            ev.Reopened: lambda a: runs.decide(a.turn, False),
             ev.Sure: lambda a: self._mind.be_sure(a.turn),
             ev.End: lambda a: self.close(),
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),
