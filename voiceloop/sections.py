@@ -18,6 +18,7 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     keys: str = ""
     hosts: list[str] = []
     origins: list[str] = []
+    embed: list[str] = []
     tls_cert: str = ""
     tls_key: str = ""
     at_once: Annotated[int, Meta(ge=1, le=1000)] = 4
