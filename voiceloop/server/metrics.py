@@ -126,12 +126,15 @@ class Metrics:
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[None, None]:
         """Looks at the event loop while the context is open."""
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(self._watch())
-            try:
-                yield
-            finally:
-                watching.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch())
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
