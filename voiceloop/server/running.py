@@ -35,6 +35,8 @@ from voiceloop.server.realtime_talk import Setting
 SOCKET_BYTES = 24 * 2**20
 """Largest WebSocket message: 15 MiB of sound as base64."""
 BACKLOG = 256
+_LEAVE_S = 0.2
+"""How long a request may take to end when the server does; Ctrl-C is to end it within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,27 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    async def close(self) -> None:
+        """Nobody comes in any more, whoever is there is told, and what does not end by that is cancelled.
+
+        uvicorn's own `shutdown` does not run when it is cancelled, and waits for requests for as long as they take.
+        Left open, the loop would go on to watch the number of the listener, which the next socket gets.
+        """
+        for server in getattr(self, "servers", ()):
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        for cancel in (False, True):
+            if left := set(state.tasks):
+                for task in left if cancel else ():
+                    task.cancel()
+                await asyncio.wait(left, timeout=_LEAVE_S)
+        for connection in list(state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)  # in which the loop lets go of them
+
 
 async def run(config: Config, app: ASGIApp, listener: socket.socket) -> None:
     """Until it is cancelled; then connections are closed at once, whatever they wait for."""
@@ -184,4 +207,7 @@ async def run(config: Config, app: ASGIApp, listener: socket.socket) -> None:
             timeout_graceful_shutdown=1,
         )
     )
-    await server.serve(sockets=[listener])
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await server.close()
