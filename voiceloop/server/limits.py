@@ -82,8 +82,9 @@ class Line:
     @property
     def load(self) -> Load:
         """Of those that wait."""
-        oldest = next(iter(self._waiting.values()), self._clock())
-        return replace(self._past, waiting=len(self._waiting), oldest_s=self._clock() - oldest)
+        now = self._clock()
+        oldest = next(iter(self._waiting.values()), now)
+        return replace(self._past, waiting=len(self._waiting), oldest_s=now - oldest)
 
     @asynccontextmanager
     async def join(self, key: str) -> AsyncGenerator[Ticket, None]:

@@ -91,6 +91,8 @@ class Metrics:
 
     def door(self, name: str, assemble: Assemble) -> Assemble:
         """The same sessions, counted. name: of the door that they come through."""
+        for known in (self.talk.open, self.talk.begun, self.talk.underruns):
+            known.labels(name)  # 0 until there are some
 
         @asynccontextmanager
         async def counted(port: AudioPort) -> AsyncGenerator[Assembled, None]:

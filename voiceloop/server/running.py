@@ -181,8 +181,7 @@ class _Server(uvicorn.Server):
                     task.cancel()
                 await asyncio.wait(left, timeout=_LEAVE_S)
         for connection in list(state.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+            connection.transport.abort()
         await asyncio.sleep(0)  # in which the loop lets go of them
 
 
