@@ -86,8 +86,8 @@ async def test_the_client_obeys_and_reports(tmp_path: Path) -> None:
     told: list[dict[str, object]] = []
 
     async def serve(socket: websockets.ServerConnection) -> None:
-        start = json.loads(await socket.recv())
-        assert start == {"type": "start", "sample_rate": 16000, "agent_sample_rate": 24000, "reports": True}
+        assert socket.request
+        assert socket.request.path == "/ws?reports=true"
         await socket.send(json.dumps({"type": "audio", "reply": 7, "from": 480}))
         for _ in range(100):
             await socket.send(bytes(1920))  # 40 ms each

@@ -14,7 +14,7 @@ from voiceloop.ports import ERRAND, Errand
 
 log = logging.getLogger("voiceloop.session")
 
-_REMEMBERED = 16
+_REMEMBERED = 4
 """Decided turns that are remembered; work for older ones is none that others would have to wait for."""
 
 
