@@ -14,11 +14,11 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.serving import HELLO, Clock, Script, app_of, bench, client
+from tests.server.serving import HELLO, Clock, Script, app_of, bench, client, until
 from tests.server.test_connections import served
 from tests.server.test_conversation import House, Page, connected
 from voiceloop.adapters.counted import CountedEars, CountedVoice
-from voiceloop.build import Assembled
+from voiceloop.build import Assembled, distant_port, resampler
 from voiceloop.core.audio import FRAME, RATE
 from voiceloop.errors import ProviderError
 from voiceloop.ports import AudioPort
@@ -30,6 +30,8 @@ from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
 from voiceloop.server.metrics import LAG_S, Metrics
+from voiceloop.server.realtime import Realtime
+from voiceloop.server.realtime_talk import Setting
 from voiceloop.session.fair import Load
 from voiceloop.session.session import Parts
 from voiceloop.tally import Call
@@ -106,7 +108,10 @@ async def place(folder: Path, *, keyed: bool = False, limits: Limits | None = No
     key = keys.add("anna") if keyed else ""
     desk = Desk(ServeSection(), Script(), Line(1, 1, 0, 1.0, clock), Rates(0, clock), folder)
     async with conversations(metrics.door("ws", assemble), limits or Limits()) as known, metrics.watching():
-        routes = bridge_routes(known, Sockets(keys, needed=False))
+        sockets, limits = Sockets(keys, needed=False), limits or Limits()
+        setting = Setting(metrics.door("realtime", assemble), distant_port, resampler, {})
+        realtime = Realtime(setting, sockets, limits, known.places)
+        routes = [*bridge_routes(known, sockets), *realtime.routes()]
         app = make_app(
             desk, keys, doors([], [], beyond=False), key_needed=False, more_routes=routes, metrics=metrics
         )  # fmt: skip
@@ -140,6 +145,25 @@ async def test_a_conversation_in_numbers(tmp_path: Path) -> None:
         assert of(found, "engine_sound_seconds_total", port="stt", engine="ears") >= 1.0
         assert of(found, "http_requests_total", endpoint="/metrics", status="200") == 1
         assert found["process_resident_memory_bytes", frozenset()] > 1e6
+
+
+async def test_a_client_of_realtime(tmp_path: Path) -> None:
+    async with place(tmp_path) as here:
+        async with websockets.connect(f"ws://127.0.0.1:{here.port}/v1/realtime") as socket:
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
+            await socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
+            await socket.send(json.dumps({"type": "response.create"}))
+            async with asyncio.timeout(20):
+                while json.loads(await socket.recv())["type"] != "response.done":
+                    pass
+            found = await here.numbers()
+            assert of(found, "sessions_open", door="realtime") == of(found, "sockets_open", door="realtime") == 1
+        await until(lambda: here.known.places.n == 0)
+        found = await here.numbers()
+    assert of(found, "sessions_open", door="realtime") == of(found, "sessions_open", door="ws") == 0
+    assert of(found, "sessions_ended_total", door="realtime", reason="client") == 1
+    assert of(found, "sockets_closed_total", door="realtime", reason="client") == 1
+    assert of(found, "engine_calls_total", port="tts", engine="voice", outcome="ok") == 1
 
 
 async def test_nothing_grows_with_how_many_there_were(tmp_path: Path) -> None:
