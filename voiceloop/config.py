@@ -27,6 +27,7 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Phrase = Annotated[str, Meta(max_length=500)]
 
 _PREFIX = "VOICELOOP_"
+_SITE = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?")
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True):
@@ -320,6 +321,9 @@ def _checked(config: Config, where: str) -> Config:
         )
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")
+    for site in config.serve.embed:
+        if not _SITE.fullmatch(site):
+            raise ConfigError(f"{where}: serve.embed: {site!r} is no origin: write it as https://example.org.")
     for path, service in (("service", config.service), *((f"services.{n}", s) for n, s in config.services.items())):
         if not service.api_key_env.isidentifier():
             # The value is not repeated: it may be the key.
