@@ -239,3 +239,17 @@ def test_a_shipped_configuration_by_its_bare_name(tmp_path: Path) -> None:
     assert load_config("default", {}) == Config()
     with pytest.raises(ConfigError, match="nosuch: there is no such file"):
         load_config("nosuch", {})
+
+
+@pytest.mark.parametrize("site", ["https://example.org", "http://localhost:3000", "https://*.example.org"])
+def test_pages_that_may_show_ours(site: str) -> None:
+    assert load_config(None, {"VOICELOOP_SERVE_EMBED": site}).serve.embed == [site]
+
+
+@pytest.mark.parametrize(
+    "site",
+    ["example.org", "*", "https://example.org/page", "https://a b", "https://a; script-src *", "'self'", "https://"],
+)
+def test_what_is_no_origin_of_a_page(site: str) -> None:
+    with pytest.raises(ConfigError, match=r"serve\.embed: .* is no origin: write it as https://example\.org"):
+        override(Config(), {"serve.embed": [site]})

@@ -31,10 +31,12 @@ from voiceloop.media import resampler as resampler
 from voiceloop.media import sound_file as sound_file
 from voiceloop.ports import Aligner, AudioPort, EndOfTurn, Handler, Observer, Synthesizer, Transcriber, Vad
 from voiceloop.registry import find
+from voiceloop.session.fair import Load
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines
 from voiceloop.session.session import Parts
 from voiceloop.session.workers import Workers
+from voiceloop.tally import Tally
 
 if TYPE_CHECKING:
     from voiceloop.adapters.audio.playback import Playback
@@ -48,18 +50,22 @@ _GAP_S = 1.5
 """Silence between recordings, counted when nothing is said: longer than the end of a turn takes, answer included."""
 _DISK_S = 60.0
 """How long a recorded session that runs as fast as it can waits for the disk."""
+_BLOCKING = 8
+"""Handlers that may block at the same time."""
 _SOUND_FILES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The engines that sessions may share. names: which were chosen, by port."""
+    """The engines that sessions may share. names: which were chosen, by port. load: of the queue before the embedded
+    ones."""
 
     transcriber: Transcriber
     synthesizer: Synthesizer
     handler: Handler
     end_of_turn: EndOfTurn | None
     names: dict[str, str]
+    load: Callable[[], Load] = Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,13 @@ def satellite(
 
 
 @asynccontextmanager
-async def engines(config: Config, *, handler: object | None = None) -> AsyncGenerator[Engines, None]:
-    """The configured engines; closed afterwards. Raises ConfigError."""
-    async with _tools(config) as tools:
+async def engines(
+    config: Config, *, handler: object | None = None, max_wait_s: float | None = None, tally: Tally | None = None
+) -> AsyncGenerator[Engines, None]:
+    """The configured engines; closed afterwards. max_wait_s: what waits longer for a thread fails. tally: is told of
+    each call. Raises ConfigError."""
+    workers = Workers(max_wait_s=max_wait_s)
+    async with _tools(config, workers, tally) as tools:
         hearing, speaking, answering = (
             lineup.transcriber(tools),
             lineup.synthesizer(tools),
@@ -132,7 +142,7 @@ async def engines(config: Config, *, handler: object | None = None) -> AsyncGene
         )
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
-        yield Engines(hearing, speaking, answering, end_of_turn(tools), names)
+        yield Engines(hearing, speaking, answering, end_of_turn(tools), names, lambda: workers.load)
 
 
 async def warm(shared: Engines) -> None:
@@ -343,11 +353,13 @@ def vad(config: Config) -> tuple[Vad, str]:
 
 
 @asynccontextmanager
-async def _tools(config: Config) -> AsyncGenerator[Tools, None]:
-    workers = Workers()
+async def _tools(
+    config: Config, workers: Workers | None = None, tally: Tally | None = None
+) -> AsyncGenerator[Tools, None]:
+    workers = workers or Workers()
     async with AsyncExitStack() as closing:
         closing.callback(workers.close)
-        yield Tools(config, workers, closing)
+        yield Tools(config, workers, closing, tally=tally)
 
 
 def end_of_turn(tools: Tools) -> EndOfTurn | None:
@@ -376,6 +388,8 @@ def _handler(tools: Tools, given: object | None) -> Handler:
         engine: Handler = spec.load()(tools)
     else:
         thing = load(name) if given is None else given
-        engine = handler_of(thing, tools.runner, tools.config.handler.timeout_s)
+        blocking = Workers(_BLOCKING, name="voiceloop-handler")  # a function may block: no engine is to wait for it
+        tools.closing.callback(blocking.close)
+        engine = handler_of(thing, blocking, tools.config.handler.timeout_s)
     tools.closing.push_async_callback(engine.aclose)
     return engine

@@ -29,6 +29,7 @@ Phrase = Annotated[str, Meta(max_length=500)]
 _PREFIX = "VOICELOOP_"
 _NO_KEYS = {_PREFIX + "CONFIG", _PREFIX + "KEY"}
 """Variables that are none of the configuration: its file, and what opens another voiceloop's server."""
+_SITE = re.compile(r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?")
 
 
 class Audio(Struct, frozen=True, forbid_unknown_fields=True):
@@ -322,6 +323,9 @@ def _checked(config: Config, where: str) -> Config:
         )
     if config.vad.off > config.vad.on:
         raise ConfigError(f"{where}: vad.off must not be above vad.on.")
+    for site in config.serve.embed:
+        if not _SITE.fullmatch(site):
+            raise ConfigError(f"{where}: serve.embed: {site!r} is no origin: write it as https://example.org.")
     for path, service in (("service", config.service), *((f"services.{n}", s) for n, s in config.services.items())):
         if not service.api_key_env.isidentifier():
             # The value is not repeated: it may be the key.

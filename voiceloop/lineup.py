@@ -13,6 +13,7 @@ from typing import Any, Literal
 from voiceloop.adapters.chain.hearing import HearingChain
 from voiceloop.adapters.chain.links import Link
 from voiceloop.adapters.chain.speaking import SpeakingChain
+from voiceloop.adapters.counted import CountedEars, CountedVoice
 from voiceloop.config import Config, override
 from voiceloop.errors import ConfigError
 from voiceloop.makers import Tools
@@ -107,6 +108,8 @@ def _made(tools: Tools, port: Speech) -> list[tuple[str, Any]]:
         own = replace(tools, config=_fitted(tools.config, port, kind, service, favourite=number == 0), at=service)
         engine = find(port, kind).load()(own)
         tools.closing.push_async_callback(engine.aclose)
+        if tools.tally:
+            engine = (CountedEars if port == "stt" else CountedVoice)(engine, name, tools.tally)
         found.append((name, engine))
     return found
 

@@ -32,6 +32,7 @@ from voiceloop.ports import (
     Transcriber,
     Vad,
 )
+from voiceloop.tally import Tally
 
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
@@ -43,12 +44,14 @@ _OPENAI = "https://api.openai.com/v1"
 
 @dataclass(slots=True)
 class Tools:
-    """What a maker of engines may use. at: the service it is for, "" is [service]. clients: those made so far."""
+    """What a maker of engines may use. at: the service it is for, "" is [service]. clients: those made so far.
+    tally: is to be told of each call."""
 
     config: Config
     runner: Runner
     closing: AsyncExitStack
     at: str = ""
+    tally: Tally | None = None
     clients: dict[str, Service] = field(default_factory=lambda: dict[str, "Service"]())
 
     def service(self) -> Service:

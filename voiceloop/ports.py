@@ -385,15 +385,15 @@ class Tap(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """For whom a call to an engine is made; remote services get it as headers.
-
-    reply: of which it becomes a part. tell: one sentence for the user, of a call that may succeed all the same.
-    """
+    """For whom a call to an engine is made; remote services get it as headers. reply: of which it becomes a part.
+    tell: one sentence for the user, of a call that may succeed all the same. decided: it is no guess, asked from any
+    thread."""
 
     session: str
     turn: int | None
     reply: int | None = None
     tell: Callable[[str], None] | None = field(default=None, compare=False)
+    decided: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 ERRAND: ContextVar[Errand | None] = ContextVar("voiceloop_errand", default=None)

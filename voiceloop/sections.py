@@ -18,6 +18,7 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     keys: str = ""
     hosts: list[str] = []
     origins: list[str] = []
+    embed: list[str] = []
     tls_cert: str = ""
     tls_key: str = ""
     at_once: Annotated[int, Meta(ge=1, le=1000)] = 4
@@ -30,6 +31,7 @@ class ServeSection(Struct, frozen=True, forbid_unknown_fields=True):
     max_hours: Annotated[float, Meta(gt=0.0, le=1000.0)] = 4.0
     sessions: _Count = 100
     sessions_each: _Count = 0
+    queue_age_s: _Seconds = 10.0
     keep_s: _Seconds = 30.0
     session_idle_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0
     session_s: Annotated[float, Meta(ge=0.0, le=86_400.0)] = 0.0

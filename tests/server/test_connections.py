@@ -332,3 +332,41 @@ async def test_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     trust = ssl.create_default_context(cafile=cert)
     async with served(app_of(Script(), tmp_path), config) as (_, port), httpx.AsyncClient(verify=trust) as http:
         assert (await http.get(f"https://localhost:{port}/health")).status_code == 200
+
+
+async def begun_and_ended(folder: Path) -> None:
+    """A server that ends with connections that are idle, in the middle of a request, and of an answer."""
+    work = Held(Sound(b"first"), Sound(b"second"))
+    async with served(app_of(work, folder)) as (host, port):
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=5) as http:
+            assert (await http.get("/health")).status_code == 200
+        idle, first = await asyncio.open_connection(host, port)
+        asking, second = await asyncio.open_connection(host, port)
+        second.write(request(form(MODEL, UPLOAD))[:-10])
+        hearing, third = await asyncio.open_connection(host, port)
+        third.write(speech())
+        await hearing.readuntil(b"first")
+    assert await idle.read() == b""
+    assert b"second" not in await hearing.read()
+    await asking.read()
+    await until(lambda: work.ended == 1)
+    assert uploads(folder) == []
+    for writer in (first, second, third):
+        writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, port)
+
+
+async def test_one_server_after_the_other_in_one_loop(tmp_path: Path) -> None:
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await begun_and_ended(tmp_path)
+
+
+async def test_two_servers_side_by_side(tmp_path: Path) -> None:
+    async with served(app_of(Script(Sound(b"one")), tmp_path)) as (host, one):
+        async with served(app_of(Script(Sound(b"two")), tmp_path)) as (_, two), httpx.AsyncClient(timeout=5) as http:
+            for port, word in ((one, b"one"), (two, b"two"), (one, b"one")):
+                assert (await http.post(f"http://{host}:{port}/v1/audio/speech", json=HELLO)).content == word
+        async with httpx.AsyncClient(timeout=5) as http:
+            assert (await http.post(f"http://{host}:{one}/v1/audio/speech", json=HELLO)).content == b"one"

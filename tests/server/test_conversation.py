@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from voiceloop.build import Assembled
-from voiceloop.core.audio import FRAME, Pcm
+from voiceloop.core.audio import FRAME, RATE, Pcm
 from voiceloop.core.policy import Policy
 from voiceloop.ports import AudioPort
 from voiceloop.server.bridge import Conversations, Limits, conversations
@@ -410,3 +412,61 @@ async def test_controls() -> None:
         page.tell("commit")
         await page.until("audio_end", ending="completed")
         assert any("headphones" in m["text"] for m in page.of("notice"))
+
+
+@pytest.mark.parametrize("at", [0.4 * n for n in range(1, 21)])
+async def test_a_connection_that_is_cut_anywhere_costs_nothing(at: float) -> None:
+    """In every state of a turn: waiting, hearing, thinking, speaking, and after it."""
+    mic, begun = script(-0.5, 1.0, -30.0), now()
+
+    def recorded() -> int:
+        return min(mic.size, int((now() - begun) * RATE) // FRAME * FRAME)
+
+    async def send(page: Page, sent: int, until: float) -> None:
+        while now() < until:
+            page.up.put_nowait(mic[sent : recorded()].astype("<i2").tobytes())
+            sent = recorded()
+            await asyncio.sleep(0.02)
+
+    async with served() as known:
+        found, page, again = known.begin(HELLO, "me"), Page(), Page()
+        async with connected(found, page):
+            await send(page, 0, begun + at)
+        await asyncio.sleep(2)
+        played = {str(reply): n for reply, n in page.played.items()}
+        async with connected(found, again, bridge.Resume(found.token, recorded(), played)):
+            await send(again, (await again.until("resumed"))["mic"], begun + 20)
+    down = page.down + again.down
+    assert {(m["turn"], m["text"]) for m in down if m.get("role") == "user"} == {(1, "tell me a story")}
+    (end,) = {m["reply"]: m for m in down if m["type"] == "audio_end"}.values()
+    assert (end["ending"], end["heard"]) == ("completed", STORY)
+    reply = end["reply"]
+    assert max(page.played.get(reply, 0), again.played.get(reply, 0)) == end["samples"]
+    assert min(again.sound.get(reply, {0: 0})) <= page.played.get(reply, 0), "nothing between was left out"
+
+
+async def test_five_hundred_come_and_go() -> None:
+    kept = list[weakref.ref[Conversation]]()
+
+    async def one(known: Conversations, n: int) -> None:
+        found, page = known.begin(HELLO, "me"), Page()
+        kept.append(weakref.ref(found))
+        async with connected(found, page):
+            await page.until("ready")
+            if n % 3:
+                page.tell("text", text="tell me a story")
+            if n % 3 == 2:
+                await page.until("audio")
+            if n % 2:
+                page.tell("end")
+                await asyncio.sleep(0.1)
+
+    async with served() as known:
+        tasks = len(asyncio.all_tasks())
+        for n in range(500):
+            await one(known, n)
+        await asyncio.sleep(Limits().keep_s + 1)
+        assert (known.n, known.places.n) == (0, 0)
+        assert len(asyncio.all_tasks()) == tasks
+    gc.collect()
+    assert not [each for each in kept if each() is not None]

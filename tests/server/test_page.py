@@ -32,6 +32,7 @@ def asking(*, framed_by: tuple[str, ...] = ()) -> httpx.AsyncClient:
         ("/static/page.js", "text/javascript; charset=utf-8"),
         ("/static/page.css", "text/css; charset=utf-8"),
         ("/static/icon.svg", "image/svg+xml"),
+        ("/static/protocol.md", "text/plain; charset=utf-8"),
     ],
 )
 async def test_a_file(path: str, kind: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from voiceloop.core.events import Failed
 from voiceloop.errors import DeviceError, ProviderError, ProviderTimeout
+from voiceloop.ports import ERRAND, Errand
 from voiceloop.session.clock import Clock
 from voiceloop.session.mind import deadline, timed
 from voiceloop.session.runs import Runs
@@ -233,3 +234,26 @@ async def test_a_stepped_clock_follows_the_frames() -> None:
     assert clock.now() == 0
     clock.advance(320)
     assert clock.now() == 320
+
+
+async def test_the_work_of_a_turn_is_a_guess_until_it_is_decided() -> None:
+    desk, errands = Desk(), dict[int, Errand]()
+
+    async def note(run: int) -> None:
+        errand = ERRAND.get()
+        assert errand
+        errands[run] = errand
+
+    async with asyncio.TaskGroup() as group:
+        desk.runs.attach(group)
+        for run, turn in enumerate((1, 2, None)):
+            desk.runs.start(run, "stt", turn, note(run))
+        await asyncio.sleep(0)
+        assert [errands[run].decided() for run in range(3)] == [False, False, True]
+        desk.runs.decide(2)
+        assert [errands[run].decided() for run in range(3)] == [False, True, True]
+        desk.runs.decide(2, False)
+        assert not errands[1].decided()
+        for turn in range(1, 100):
+            desk.runs.decide(turn)
+        assert not errands[0].decided()  # too old to be remembered

@@ -443,3 +443,87 @@ def test_ctrl_c_ends_the_process_with_a_stuck_thread() -> None:
         finally:
             process.kill()
     assert errors.strip().endswith("KeyboardInterrupt")
+
+
+def test_a_call_is_queued_for_its_session_and_decided_ones_come_first() -> None:
+    async def body(workers: Workers) -> None:
+        stuck, done, decided = Stuck(), list[str](), set[str]()
+
+        async def ask(name: str) -> None:
+            ERRAND.set(Errand(name[0], 1, decided=lambda: name in decided))
+            await workers.call(lambda: done.append(name))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(workers.call(stuck))
+            await started(stuck.begun)
+            for name in ("a1", "a2", "b1", "b2"):
+                group.create_task(ask(name))
+            await asyncio.sleep(0)
+            assert workers.load.waiting == 4
+            decided |= {"b1", "b2"}
+            stuck.released.set()
+        assert done == ["b1", "b2", "a1", "a2"]
+        assert (workers.load.waiting, workers.load.served) == (0, 5)
+
+    run(body, n_threads=1)
+
+
+def test_each_session_has_room_of_its_own() -> None:
+    async def body(workers: Workers) -> None:
+        stuck = Stuck()
+
+        async def ask(session: str) -> None:
+            ERRAND.set(Errand(session, 1))
+            await workers.call(lambda: None)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(workers.call(stuck))
+            await started(stuck.begun)
+            for session in "aab":
+                group.create_task(ask(session))
+            await asyncio.sleep(0)
+            with pytest.raises(Busy, match="2 calls already wait"):
+                await ask("a")
+            stuck.released.set()
+
+    run(body, n_threads=1, max_queue=2)
+
+
+def test_who_waits_too_long_is_told_to_come_back() -> None:
+    async def body(workers: Workers) -> None:
+        stuck = Stuck()
+
+        def endless() -> Iterator[int]:
+            yield 1
+
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(workers.call(stuck))
+            await started(stuck.begun)
+            with pytest.raises(Busy, match=r"within 0\.02 s: .* try again later"):
+                await workers.call(lambda: "never")
+            with pytest.raises(Busy, match="try again later"):
+                async with aclosing(workers.stream(endless)) as items:
+                    await anext(items)
+            assert (workers.load.waiting, workers.load.expired) == (0, 2)
+            stuck.released.set()
+        assert first.result() == "released"  # who is at work has all the time there is
+        assert await workers.call(lambda: "again") == "again"
+
+    run(body, n_threads=1, max_wait_s=0.02)
+
+
+def test_a_cancelled_call_leaves_the_queue_at_once() -> None:
+    async def body(workers: Workers) -> None:
+        stuck = Stuck()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(workers.call(stuck))
+            await started(stuck.begun)
+            waiting = group.create_task(workers.call(lambda: None))
+            await asyncio.sleep(0)
+            assert workers.load.waiting == 1
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert workers.load.waiting == 0
+            stuck.released.set()
+
+    run(body, n_threads=1, max_wait_s=5.0)

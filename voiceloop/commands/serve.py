@@ -19,7 +19,7 @@ from voiceloop.process import wait_for
 if TYPE_CHECKING:
     from voiceloop.server.keys import KeyFile
 
-_NEEDS = ("starlette", "uvicorn", "python_multipart", "av")
+_NEEDS = ("starlette", "uvicorn", "python_multipart", "av", "prometheus_client")
 _HELLO = '{"model":"tts-1","voice":"alloy","input":"Hello there!"}'
 
 

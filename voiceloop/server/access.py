@@ -94,8 +94,9 @@ class Guarded:
 
 
 class Keyed:
-    """A bearer key for everything under /v1, if there are keys; sockets see to it themselves (`Sockets`), as browsers
-    can send them no header. needed: even if there is none, as when the last one was removed meanwhile."""
+    """A bearer key for everything under /v1 and for /metrics, if there are keys; sockets see to it themselves
+    (`Sockets`), as browsers can send them no header. needed: even if there is none, as when the last one was removed
+    meanwhile."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile, *, needed: bool) -> None:
         self._app = app
@@ -104,7 +105,8 @@ class Keyed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Does it. Raises Refusal."""
-        if scope["type"] == "http" and scope["path"].startswith("/v1/") and (self._needed or self._keys.read()):
+        closed = scope["type"] == "http" and scope["path"].startswith(("/v1/", "/metrics"))
+        if closed and (self._needed or self._keys.read()):
             scope[KEY] = self._named(Headers(scope=scope).get("authorization", ""))
         await self._app(scope, receive, send)
 

@@ -17,7 +17,8 @@ from voiceloop.errors import ProtocolError
 from voiceloop.ports import AudioPort
 from voiceloop.server.access import Sockets
 from voiceloop.server.conversation import Conversation
-from voiceloop.server.wires import Closing, Places, Socket
+from voiceloop.server.exchange import REFUSED, RESUMED
+from voiceloop.server.wires import Closing, Places, Socket, word
 from voiceloop.wire import bridge
 
 HELLO_S = 1.0
@@ -76,7 +77,7 @@ class Conversations:
         """One that goes on. Raises Closing if there is none such, or it is another's."""
         found, whose = self._known.get(token, (None, ""))
         if found is None or whose != peer:
-            raise Closing(bridge.POLICY, "There is no such session any more: begin anew.")
+            raise Closing(bridge.POLICY, "There is no such session any more: begin anew.", "no_session")
         return found
 
     async def watch(self) -> None:
@@ -127,12 +128,16 @@ def bridge_routes(known: Conversations, sockets: Sockets) -> list[WebSocketRoute
                 raise Closing(bridge.POLICY, "A key is needed, and this is none.")
             hello = await _hello(wire, socket.query_params)
             if isinstance(hello, bridge.Resume):
-                await known.again(hello.token, peer).attend(wire, hello)
+                found = known.again(hello.token, peer)
+                socket.scope[RESUMED] = True
+                await found.attend(wire, hello)
             else:
                 await known.begin(hello, peer).attend(wire)
         except Closing as why:
+            socket.scope[REFUSED] = why.word
             await wire.close(why.code, why.reason)
         except ProtocolError as exc:
+            socket.scope[REFUSED] = word(bridge.UNREADABLE)
             await wire.close(bridge.UNREADABLE, str(exc)[:100])
         except ConnectionError:
             pass

@@ -123,12 +123,13 @@ class Conversation:
         try:
             async with self._assemble(self.port) as assembled:
                 self._session = Session(assembled.parts, [self._see])
-                if self._over:
-                    return
                 for notice in assembled.notices:
                     self._put(bridge.Notice("session", notice))
-                await self._session.run()
-            self._end(Closing(bridge.NORMAL, "The session has ended."))
+                if not self._over:
+                    await self._session.run()
+                raise self._over or Closing(bridge.NORMAL, "The session has ended.")  # told to who assembled it, too
+        except Closing as why:
+            self._end(why)
         except VoiceloopError as exc:
             self._put(bridge.Error("session", str(exc), fatal=True))
             self._end(Closing(1011, "The session has failed."))
@@ -145,7 +146,7 @@ class Conversation:
         """Ends it when nobody came back, nobody said anything for idle_s, or it took longest_s; 0: never."""
         now, since = self._now(), self._since
         if self._contact is None and now - since.lost >= self.keep_s:
-            self.end(bridge.GOING, "Nobody came back.")
+            self.end(bridge.LOST, "Nobody came back.")
         elif idle_s and now - since.words >= idle_s:
             self.end(bridge.IDLE, f"Nobody said anything for {idle_s:g} s.")
         elif longest_s and now - since.began >= longest_s:

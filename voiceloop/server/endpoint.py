@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -61,7 +62,7 @@ class Desk:
         raise Refusal(400, f"There is no voice {name!r}. Known: {known}.", param="voice", code="voice_not_found")
 
 
-class Endpoint:
+class Endpoint(ABC):
     """One path: an ASGI app that takes some methods and answers in `handle`."""
 
     methods: tuple[str, ...] = ("GET", "HEAD")
@@ -77,6 +78,6 @@ class Endpoint:
             raise Refusal(405, said, code="method_not_allowed", headers={"allow": allowed})
         await self.handle(cast("Exchange", scope[EXCHANGE]))
 
+    @abstractmethod
     async def handle(self, exchange: Exchange) -> None:
         """Answers. Raises Refusal, Gone, Broken."""
-        raise NotImplementedError

@@ -22,6 +22,10 @@ ADDED = "voiceloop.headers"
 """What the layers of the app leave in the scope for those inside: the `Exchange`, the name of the key, and headers
 for the answer."""
 
+REFUSED = "voiceloop.refused"
+RESUMED = "voiceloop.resumed"
+"""What is left there for those outside: why it was refused, in a word, and that a socket went on with a session."""
+
 
 class Gone(Exception):
     """The client has hung up."""

@@ -9,7 +9,7 @@ import secrets
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from voiceloop.server.exchange import EXCHANGE, Broken, Exchange, Gone
+from voiceloop.server.exchange import EXCHANGE, REFUSED, Broken, Exchange, Gone
 from voiceloop.wire.speech_errors import Refusal
 
 _log = logging.getLogger(__name__)
@@ -52,6 +52,8 @@ class Front:
         except Exception:  # noqa: BLE001  it is logged, and the client gets an answer
             _log.exception("%s: a bug", exchange.name)
             refusal = Refusal(500, "Something went wrong inside the server.", code="internal_error")
+        if refusal is not None:
+            exchange.scope[REFUSED] = refusal.code or str(refusal.status)
         if refusal is not None and exchange.started:
             # Left without its end, the answer shows to the client as broken off.
             _log.error("%s: the answer broke off: %s", exchange.name, refusal)
@@ -64,4 +66,5 @@ class Front:
             await self._app(scope, receive, send)
         except Refusal as exc:
             _log.info("a socket was refused: %s", exc)
+            scope[REFUSED] = exc.code or str(exc.status)
             await send({"type": "websocket.close", "code": 1008, "reason": ""})

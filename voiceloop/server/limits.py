@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+from voiceloop.session.fair import Load
 from voiceloop.wire.speech_errors import too_many
 
 _MAX_KEYS = 10_000
@@ -69,11 +71,20 @@ class Line:
         self._places = asyncio.Semaphore(at_once)
         self._present: Counter[str] = Counter()
         self._usual_s = 1.0
+        self._waiting: dict[object, float] = {}
+        self._past = Load()
 
     @property
     def n_present(self) -> int:
         """Requests that are worked on or wait."""
         return self._present.total()
+
+    @property
+    def load(self) -> Load:
+        """Of those that wait."""
+        now = self._clock()
+        oldest = next(iter(self._waiting.values()), now)
+        return replace(self._past, waiting=len(self._waiting), oldest_s=now - oldest)
 
     @asynccontextmanager
     async def join(self, key: str) -> AsyncGenerator[Ticket, None]:
@@ -95,14 +106,21 @@ class Line:
 
     async def wait(self) -> float:
         """A place to work; since when. Raises Refusal."""
+        who, came = object(), self._clock()
+        self._waiting[who] = came
         try:
             async with asyncio.timeout(self._wait_s):
                 await self._places.acquire()
         except TimeoutError:
+            self._past = replace(self._past, expired=self._past.expired + 1)
             raise too_many(
                 f"The server is busy: no place within {self._wait_s:g} s.", self._guess_s(), "queue_timeout"
             ) from None
-        return self._clock()
+        finally:
+            del self._waiting[who]
+        now, past = self._clock(), self._past
+        self._past = replace(past, served=past.served + 1, waited_s=past.waited_s + now - came)
+        return now
 
     def free(self, began: float) -> None:
         """Gives a place back, and remembers how long one is needed."""

@@ -16,6 +16,7 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
+    "md": "text/plain; charset=utf-8",  # which browsers show, and do not store
 }
 
 _POLICY = {
@@ -47,7 +48,7 @@ class _File:
 
 
 def page_routes(*, framed_by: Sequence[str] = ()) -> list[Route]:
-    """`/` and `/static/...`. framed_by: origins whose pages may show it in a frame; none else may."""
+    """`/`, `/protocol` and `/static/...`. framed_by: origins whose pages may show it in a frame; none else may."""
     kept = _read()
     frames = " ".join(framed_by) or "'none'"
     policy = "; ".join(f"{name} {value}" for name, value in {**_POLICY, "frame-ancestors": frames}.items())
@@ -62,7 +63,10 @@ def page_routes(*, framed_by: Sequence[str] = ()) -> list[Route]:
             return Response("There is no such file.\n", 404, headers, "text/plain")
         return _answer(request, found, headers)
 
-    return [Route("/", page), Route("/static/{name}", static)]
+    async def protocol(request: Request) -> Response:
+        return _answer(request, kept["protocol.md"], headers)
+
+    return [Route("/", page), Route("/protocol", protocol), Route("/static/{name}", static)]
 
 
 def _read() -> dict[str, _File]:

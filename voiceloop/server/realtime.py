@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 from voiceloop.server.access import Sockets
 from voiceloop.server.bridge import Limits
 from voiceloop.server.ephemeral import LEAST_S, LONGEST_S, PREFIX, USUAL_S, Ephemerals
-from voiceloop.server.exchange import EXCHANGE, Exchange
+from voiceloop.server.exchange import EXCHANGE, REFUSED, Exchange
 from voiceloop.server.realtime_talk import Setting, Talk
 from voiceloop.server.wires import Closing, Places, Socket
 from voiceloop.wire import bridge
@@ -74,6 +74,7 @@ class Realtime:
                 talk = Talk(self._setting, session, expires_at=expires_at, beta=beta)
                 await talk.run(wire, idle_s=self._limits.idle_s, longest_s=self._limits.longest_s)
         except Closing as why:
+            socket.scope[REFUSED] = why.word
             await wire.close(why.code, why.reason)
 
     def _opener(self, scope: Scope, asked: list[str]) -> _Opener:
@@ -85,7 +86,7 @@ class Realtime:
             if key.startswith(PREFIX):
                 if found := self.secrets.get(key):
                     return _Opener(found.owner, found.session)
-                raise Closing(bridge.POLICY, "This client secret is not valid any more.")
+                raise Closing(bridge.POLICY, "This client secret is not valid any more.", "old_secret")
         for key in offered:
             if peer := self._sockets.named(key):
                 return _Opener(peer, RealtimeSession())

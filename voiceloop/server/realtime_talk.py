@@ -16,7 +16,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE, Pcm, silence, split
 from voiceloop.errors import VoiceloopError
 from voiceloop.peers import Peer, Sound
-from voiceloop.ports import AudioPort, Resampler, Transcriber
+from voiceloop.ports import ERRAND, AudioPort, Errand, Resampler, Transcriber
 from voiceloop.server.conversation import SLOW_S
 from voiceloop.server.realtime_engines import Briefed, Voiced, listening
 from voiceloop.server.wires import Closing, Wire
@@ -81,7 +81,7 @@ class Talk:
                     self._read(wire, talk, session),
                     self._write(wire, talk, session),
                     self._sound(talk),
-                    self._understand(talk, assembled.parts.transcriber),
+                    self._understand(talk, assembled.parts.transcriber, session.id),
                     self._watch(idle_s, longest_s),
                 ):
                     group.create_task(work)
@@ -171,7 +171,8 @@ class Talk:
                 talk.sound(what.reply, pcm)
                 self._news.set()
 
-    async def _understand(self, talk: Conversation, transcriber: Transcriber) -> None:
+    async def _understand(self, talk: Conversation, transcriber: Transcriber, session: str) -> None:
+        ERRAND.set(Errand(session, None))
         while True:
             order = await self._unclear.get()
             text, trouble = "", ""

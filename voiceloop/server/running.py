@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conver
 from voiceloop.server.endpoint import Desk
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
+from voiceloop.server.metrics import Assemble, Metrics
 from voiceloop.server.page import page_routes
 from voiceloop.server.realtime import Realtime
 from voiceloop.server.realtime_talk import Setting
@@ -34,6 +35,8 @@ from voiceloop.server.realtime_talk import Setting
 SOCKET_BYTES = 24 * 2**20
 """Largest WebSocket message: 15 MiB of sound as base64."""
 BACKLOG = 256
+_LEAVE_S = 0.2
+"""How long a request may take to end when the server does; Ctrl-C is to end it within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,10 @@ async def app(config: Config, keys: KeyFile, folder: Path, *, talk: bool) -> Asy
     API alone. Raises ConfigError."""
     settings = config.serve
     clock = asyncio.get_running_loop().time
-    async with batch(config) as work, _conversations(config) if talk else nullcontext() as talking:
+    metrics = Metrics()
+    talks = _conversations(config, metrics) if talk else nullcontext()
+    async with metrics.watching(), batch(config) as work, talks as talking:
+        metrics.worker(lambda: work.pid, lambda: work.n_starts)
         line = Line(settings.at_once, settings.queue, settings.per_key, settings.wait_s, clock)
         desk = Desk(settings, work, line, Rates(settings.per_minute, clock), folder)
         beyond = not is_loopback(settings.host)
@@ -98,39 +104,43 @@ async def app(config: Config, keys: KeyFile, folder: Path, *, talk: bool) -> Asy
         facts = work.facts
         names = {"stt": facts.stt, "tts": facts.tts} if facts else {}
         routes = _talk_routes(config, talking, Sockets(keys, needed=beyond)) if talking else []
-        yield Running(make_app(desk, keys, entrance, key_needed=beyond, more_routes=routes), names)
+        yield Running(
+            make_app(desk, keys, entrance, key_needed=beyond, more_routes=routes, metrics=metrics),
+            names,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Talking:
-    """What the doors of conversations share. assemble: the parts of a session around a port."""
+    """What the doors of conversations share. realtime: the parts of a session of that door around a port."""
 
     known: Conversations
     limits: Limits
-    assemble: Callable[[AudioPort], AbstractAsyncContextManager[build.Assembled]]
+    realtime: Assemble
 
 
 @asynccontextmanager
-async def _conversations(config: Config) -> AsyncGenerator[_Talking, None]:
+async def _conversations(config: Config, metrics: Metrics) -> AsyncGenerator[_Talking, None]:
     """Those of this server; their engines are shared, and warm."""
     settings = config.serve
     limits = Limits(
         settings.sessions, settings.sessions_each, settings.keep_s, settings.session_idle_s, settings.session_s
     )
-    async with build.engines(config) as shared:
+    async with build.engines(config, max_wait_s=settings.queue_age_s, tally=metrics.count) as shared:
         await build.warm(shared)
+        metrics.queue("engines", shared.load)
 
         def assemble(port: AudioPort) -> AbstractAsyncContextManager[build.Assembled]:
             return build.assemble(config, port=port, shared=shared)
 
-        async with conversations(assemble, limits) as known:
-            yield _Talking(known, limits, assemble)
+        async with conversations(metrics.door("ws", assemble), limits) as known:
+            yield _Talking(known, limits, metrics.door("realtime", assemble))
 
 
 def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[BaseRoute]:
     """The page, `/ws` and `/v1/realtime`."""
     setting = Setting(
-        talking.assemble,
+        talking.realtime,
         build.distant_port,
         build.resampler,
         config.serve.voices,
@@ -138,7 +148,7 @@ def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[Ba
         stt_s=config.stt.timeout_s,
     )
     realtime = Realtime(setting, sockets, talking.limits, talking.known.places)
-    return [*page_routes(), *bridge_routes(talking.known, sockets), *realtime.routes()]
+    return [*page_routes(framed_by=config.serve.embed), *bridge_routes(talking.known, sockets), *realtime.routes()]
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
@@ -153,6 +163,26 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def close(self) -> None:
+        """Nobody comes in any more, whoever is there is told, and what does not end by that is cancelled.
+
+        uvicorn's own `shutdown` does not run when it is cancelled, and waits for requests for as long as they take.
+        Left open, the loop would go on to watch the number of the listener, which the next socket gets.
+        """
+        for server in getattr(self, "servers", ()):
+            server.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        for cancel in (False, True):
+            if left := set(state.tasks):
+                for task in left if cancel else ():
+                    task.cancel()
+                await asyncio.wait(left, timeout=_LEAVE_S)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # in which the loop lets go of them
 
 
 async def run(config: Config, app: ASGIApp, listener: socket.socket) -> None:
@@ -176,4 +206,7 @@ async def run(config: Config, app: ASGIApp, listener: socket.socket) -> None:
             timeout_graceful_shutdown=1,
         )
     )
-    await server.serve(sockets=[listener])
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await server.close()

@@ -31,10 +31,33 @@ class Wire(Protocol):
 class Closing(Exception):
     """The connection is to be closed, with a code of wire/bridge.py and a sentence."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, name: str = "") -> None:
+        """name: of the reason, in a word; "": as of all with that code."""
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.word = name or word(code)
+
+
+_WORDS = {
+    bridge.NORMAL: "ended",
+    bridge.GOING: "server_stops",
+    bridge.POLICY: "no_key",
+    bridge.TOO_BIG: "too_big",
+    1011: "failed",
+    bridge.AGAIN_LATER: "full",
+    bridge.REPLACED: "replaced",
+    bridge.UNREADABLE: "unreadable",
+    bridge.SLOW: "slow_reader",
+    bridge.IDLE: "idle",
+    bridge.OVER: "too_long",
+    bridge.LOST: "lost",
+}
+
+
+def word(code: int) -> str:
+    """What a close code of ours means."""
+    return _WORDS.get(code, "other")
 
 
 class Socket:
@@ -96,7 +119,9 @@ class Places:
         if self._most and self.n >= self._most:
             raise Closing(bridge.AGAIN_LATER, "All places are taken: try again in a while.")
         if self._per_peer and self._taken[peer] >= self._per_peer:
-            raise Closing(bridge.AGAIN_LATER, f"More than {self._per_peer} conversations at once from here.")
+            raise Closing(
+                bridge.AGAIN_LATER, f"More than {self._per_peer} conversations at once from here.", "too_many_of_one"
+            )
         self._taken[peer] += 1
 
     def leave(self, peer: str) -> None:

@@ -14,6 +14,9 @@ from voiceloop.ports import ERRAND, Errand
 
 log = logging.getLogger("voiceloop.session")
 
+_REMEMBERED = 4
+"""Decided turns that are remembered; work for older ones is none that others would have to wait for."""
+
 
 class Runs:
     """Starts runs, drops them, and turns whatever goes wrong in one into a `Failed` input.
@@ -37,6 +40,7 @@ class Runs:
         self._group: asyncio.TaskGroup | None = None
         self._closed = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._decided: set[int] = set()
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -49,7 +53,9 @@ class Runs:
         self, run: int, stage: Stage, turn: int | None, work: Coroutine[None, None, None], *, reply: int | None = None
     ) -> None:
         """Begins a run; after `close` it is closed instead. reply: of which it becomes a part."""
-        errand = Errand(self._session, turn, reply, lambda text: self._say(stage, text))
+        decided = self._decided
+        sure = (lambda: True) if turn is None else lambda: turn in decided
+        errand = Errand(self._session, turn, reply, lambda text: self._say(stage, text), sure)
         if task := self.spawn(self._guard(run, stage, errand, work), f"{stage} {run}"):
             self._tasks[run] = task
             self._enter()
@@ -63,6 +69,15 @@ class Runs:
             work.close()
             return None
         return self._group.create_task(work, name=name)
+
+    def decide(self, turn: int, on: bool = True) -> None:
+        """The turn is decided, so that its work is no guess any more; or it goes on after all."""
+        if on:
+            self._decided.add(turn)
+        else:
+            self._decided.discard(turn)
+        if len(self._decided) > _REMEMBERED:
+            self._decided.discard(min(self._decided))
 
     def drop(self, run: int) -> None:
         """Cancels a run, if it still goes on."""

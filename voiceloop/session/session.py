@@ -47,7 +47,8 @@ log = logging.getLogger("voiceloop.session")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a session is made of. Engines may be shared between sessions; port, VAD, echo canceller and taps may not."""
+    """What a session is made of. Engines may be shared between sessions; port, VAD, echo canceller and taps may not.
+    observers: come before those that the session is given."""
 
     port: AudioPort
     vad: Vad
@@ -62,6 +63,7 @@ class Parts:
     language: Language = field(default_factory=Language)
     end_of_turn: EndOfTurn | None = None
     taps: tuple[Tap, ...] = ()
+    observers: tuple[Observer, ...] = ()
     others: OtherSound | None = None
 
 
@@ -75,7 +77,7 @@ class Session:
     def __init__(self, parts: Parts, observers: Sequence[Observer] = (), *, strict: bool = False) -> None:
         policy = _fit(parts.policy, parts)
         self.id = secrets.token_hex(8)
-        self.news = News(observers, strict=strict)
+        self.news = News((*parts.observers, *observers), strict=strict)
         self._parts = parts
         self._turns = Turns(policy)
         self._clock = Clock(stepped=parts.port.stepped)
@@ -295,6 +297,8 @@ class Session:
             ev.Resume: lambda a: port.resume(a.reply),
             ev.Gain: lambda a: mouth.lower(a.factor),
             ev.Hush: self._hush,
+            ev.Decided: lambda a: runs.decide(a.turn),
+            ev.Reopened: lambda a: runs.decide(a.turn, False),
             ev.Sure: lambda a: self._mind.be_sure(a.turn),
             ev.End: lambda a: self.close(),
             ev.ReplyEnded: lambda a: mouth.forget(a.reply),

@@ -4,6 +4,8 @@ A thread cannot be cancelled. So a call that is cancelled or late is *abandoned*
 counted, and replaced, so that the other calls go on. While `max_abandoned` are unfinished nothing new is taken in.
 A thread that finishes after all is used again, or ends if its place is taken; the count goes down.
 
+Calls that wait for a thread stand in a `fair.Fair`: each session (`ports.ERRAND` names it) gets its share.
+
 Not ThreadPoolExecutor and not asyncio.to_thread: the exit of the interpreter joins their threads (Ctrl-C waited 8 s
 for an 8 s call). These get GRACE_S in all to finish. Without any grace the process dies of SIGABRT (3 of 4 trials)
 when a thread comes back from a native library while the interpreter shuts down: before Python 3.14 the interpreter then
@@ -19,13 +21,13 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
-from contextvars import Context, copy_context
-from dataclasses import dataclass
-from enum import Enum, auto
+from contextvars import copy_context
 from typing import Generic, TypeVar, cast
 from weakref import WeakSet
 
 from voiceloop.errors import Busy, Late
+from voiceloop.session.fair import Fair, Load
+from voiceloop.session.job import Job, State
 
 T = TypeVar("T")
 
@@ -39,44 +41,33 @@ GRACE_S = 0.5
 """How long the end of the process waits, at most and in all, for threads that are at work."""
 
 
-class _State(Enum):
-    QUEUED = auto()
-    RUNNING = auto()
-    ABANDONED = auto()
-    DONE = auto()
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """fn runs on a worker inside `context`; then `deliver` on the loop, or, if abandoned, `orphan` on the worker."""
-
-    fn: Callable[[], object]
-    context: Context
-    loop: asyncio.AbstractEventLoop
-    deliver: Callable[[object, BaseException | None], None]
-    orphan: Callable[[], None] = lambda: None
-    state: _State = _State.QUEUED
-
-
 class Workers:
     """`n_threads` daemon threads named `{name}-1`, `-2` ..., started when they are needed.
 
-    max_queue: calls that may wait for a thread; one more raises Busy. max_abandoned: see the header.
+    max_queue: calls of one session that may wait for a thread; one more raises Busy. max_wait_s: who waits longer than
+    that for a thread raises Busy, None: any time. max_abandoned: see the header.
     There are never more than n_threads + max_abandoned threads. `close` it at the end; it does not wait, and the end
     of the process waits GRACE_S at most. Calls may come from several loops.
     """
 
     def __init__(
-        self, n_threads: int = 2, *, max_queue: int = 16, max_abandoned: int = 4, name: str = "voiceloop-worker"
+        self,
+        n_threads: int = 2,
+        *,
+        max_queue: int = 16,
+        max_wait_s: float | None = None,
+        max_abandoned: int = 4,
+        name: str = "voiceloop-worker",
     ) -> None:
         if n_threads < 1 or max_queue < 0 or max_abandoned < 0:
             raise ValueError("n_threads must be at least 1, max_queue and max_abandoned at least 0")
         self._n_threads = n_threads
         self._max_queue = max_queue
+        self._max_wait_s = max_wait_s
         self._max_abandoned = max_abandoned
         self._name = name
         self._changed = threading.Condition()
-        self._queue: deque[_Job] = deque()
+        self._queue = Fair[Job]()
         self._n_serving = 0
         self._n_running = 0
         self._n_abandoned = 0
@@ -96,6 +87,12 @@ class Workers:
         with self._changed:
             return self._n_serving + self._n_abandoned
 
+    @property
+    def load(self) -> Load:
+        """Of the queue."""
+        with self._changed:
+            return self._queue.load(time.monotonic())
+
     async def call(self, fn: Callable[[], T], *, timeout_s: float | None = None) -> T:
         """fn() on a worker thread, in a copy of the caller's context.
 
@@ -114,7 +111,7 @@ class Workers:
             else:
                 future.set_exception(error)
 
-        job = _Job(fn, copy_context(), loop, deliver)
+        job = Job(fn, copy_context(), loop, deliver)
         self._admit(job)
         try:
             return cast("T", await _within(future, timeout_s))
@@ -148,15 +145,14 @@ class Workers:
         """
         with self._changed:
             self._closed = True
-            waiting = list(self._queue)
-            self._queue.clear()
+            waiting = self._queue.clear()
             for job in waiting:
-                job.state = _State.DONE
+                job.state = State.DONE
             self._changed.notify_all()
         for job in waiting:
-            _hand_over(job, None, Busy("the workers are closed"))
+            job.hand_over(None, Busy("the workers are closed"))
 
-    def _admit(self, job: _Job) -> None:
+    def _admit(self, job: Job) -> None:
         """Queues new work, or raises Busy."""
         with self._changed:
             if self._closed:
@@ -166,11 +162,12 @@ class Workers:
                     f"{self._n_abandoned} earlier calls are stuck in an engine or handler; "
                     "wait for them or restart, and give what blocks a deadline"
                 )
-            if len(self._queue) >= self._max_queue + self._n_threads - self._n_running:
-                raise Busy(f"{len(self._queue)} calls already wait for {self._n_threads} worker threads")
+            n = self._queue.n_of(job.whose)
+            if n >= self._max_queue + self._n_threads - self._n_running:
+                raise Busy(f"{n} calls already wait for {self._n_threads} worker threads")
             self._enqueue(job)
 
-    def _resume(self, job: _Job) -> bool:
+    def _resume(self, job: Job) -> bool:
         """Queues the next step of work that is already admitted: at most one for each stream, so never refused
         for want of room. False if the workers are closed."""
         with self._changed:
@@ -178,10 +175,20 @@ class Workers:
                 self._enqueue(job)
             return not self._closed
 
-    def _enqueue(self, job: _Job) -> None:
-        self._queue.append(job)
+    def _enqueue(self, job: Job) -> None:
+        job.entry = self._queue.put(job, job.whose, time.monotonic(), job.decided)
+        if self._max_wait_s is not None and not job.patient:
+            job.patience = job.loop.call_later(self._max_wait_s, self._expire, job)
         self._changed.notify()
         self._staff()
+
+    def _expire(self, job: Job) -> None:
+        """It has waited too long for a thread."""
+        with self._changed:
+            if job.entry is None or not self._queue.remove(job.entry, expired=True):
+                return
+            job.state, job.entry = State.DONE, None
+        job.settle(None, Busy(f"no thread was free within {self._max_wait_s:g} s: too many sessions, try again later"))
 
     def _staff(self) -> None:
         """Starts a thread if there is more work than idle threads, and a place for it."""
@@ -197,38 +204,41 @@ class Workers:
         self._n_started += 1
         self._n_serving += 1
 
-    def _drop(self, job: _Job) -> bool:
+    def _drop(self, job: Job) -> bool:
         """Nobody wants the result any more. True if the job is running, and so will call `orphan`."""
         with self._changed:
-            if job.state is _State.QUEUED:
-                job.state = _State.DONE
-                # The queue was cleared if `close` came first.
-                if job in self._queue:
-                    self._queue.remove(job)
-            elif job.state is _State.RUNNING:
-                job.state = _State.ABANDONED
+            if job.state is State.QUEUED:
+                job.state = State.DONE
+                if job.patience:
+                    job.patience.cancel()
+                if job.entry:
+                    self._queue.remove(job.entry)  # nothing if `close` came first
+                    job.entry = None
+            elif job.state is State.RUNNING:
+                job.state = State.ABANDONED
                 self._n_running -= 1
                 self._n_serving -= 1
                 self._n_abandoned += 1
                 self._staff()
-            return job.state is _State.ABANDONED
+            return job.state is State.ABANDONED
 
     def _work(self) -> None:
         """The life of one thread."""
         while (job := self._next()) is not None:
             result: object = None
             error: BaseException | None = None
+            began = time.monotonic()
             try:
                 result = job.context.run(job.fn)
             except BaseException as exc:  # noqa: BLE001  it is handed to the caller
                 error = exc
-            stay = self._finish(job, result, error)
+            stay = self._finish(job, result, error, time.monotonic() - began)
             # An idle thread must not keep the last audio, or the frames of a traceback, alive.
             del job, result, error
             if not stay:
                 return
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         with self._changed:
             while not self._queue and not self._closed:
                 self._changed.wait()
@@ -236,18 +246,22 @@ class Workers:
                 self._n_serving -= 1
                 return None
             self._n_running += 1
-            job = self._queue.popleft()
-            job.state = _State.RUNNING
-            return job
+            entry = self._queue.take(time.monotonic())
+            assert entry is not None
+            entry.item.state = State.RUNNING
+            return entry.item
 
-    def _finish(self, job: _Job, result: object, error: BaseException | None) -> bool:
+    def _finish(self, job: Job, result: object, error: BaseException | None, took_s: float) -> bool:
         """Delivers the result, or clears up after an abandoned job. False if this thread's place is taken."""
         with self._changed:
-            abandoned = job.state is _State.ABANDONED
+            if job.entry:
+                self._queue.done(job.entry, took_s)
+                job.entry = None  # it holds the job
+            abandoned = job.state is State.ABANDONED
             self._n_running -= not abandoned
-            job.state = _State.DONE
+            job.state = State.DONE
         if not abandoned:
-            _hand_over(job, result, error)
+            job.hand_over(result, error)
             return True
         # An iterator that fails to close, of a call that nobody waits for: there is nobody to tell.
         with suppress(BaseException):
@@ -270,7 +284,7 @@ class _Flow(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._ready: deque[T] = deque()
         self._arrival: asyncio.Future[None] | None = None
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._begun = self._exhausted = False
         self._error: BaseException | None = None
 
@@ -302,7 +316,7 @@ class _Flow(Generic[T]):
         """Has the next item made if there is room for it."""
         if self._job is not None or self._exhausted or len(self._ready) >= AHEAD:
             return
-        self._job = _Job(self._step, self._context, self._loop, self._receive, self._close)
+        self._job = Job(self._step, self._context, self._loop, self._receive, self._close)
         if not self._begun:
             self._begun = True
             self._workers._admit(self._job)  # pyright: ignore[reportPrivateUsage]  two classes, one secret
@@ -316,7 +330,7 @@ class _Flow(Generic[T]):
         if self._exhausted or running or not hasattr(self._items, "close"):
             return
         self._exhausted = True
-        closing = _Job(self._close, self._context, self._loop, lambda _result, _error: patience.cancel())
+        closing = Job(self._close, self._context, self._loop, lambda _result, _error: patience.cancel(), patient=True)
         patience = self._loop.call_later(CLOSING_S, self._workers._drop, closing)  # pyright: ignore[reportPrivateUsage]
         if not self._workers._resume(closing):  # pyright: ignore[reportPrivateUsage]
             patience.cancel()
@@ -359,21 +373,6 @@ async def _within(future: asyncio.Future[T], timeout_s: float | None) -> T:
         if not deadline.expired():
             raise
     raise Late(f"no result within {timeout_s:g} s")
-
-
-def _hand_over(job: _Job, result: object, error: BaseException | None) -> None:
-    """From a worker to the loop of the caller."""
-    if error is not None and (isinstance(error, StopIteration) or not isinstance(error, Exception)):
-        # A future refuses StopIteration; a CancelledError or SystemExit of the work is not one of the caller's task.
-        wrapped = RuntimeError(f"the work on a worker thread raised {type(error).__name__}")
-        wrapped.__cause__ = error
-        error = wrapped
-    try:
-        job.loop.call_soon_threadsafe(job.deliver, result, error)
-    except RuntimeError:
-        # The loop was closed in the meantime: there is nobody to tell.
-        if not job.loop.is_closed():
-            raise
 
 
 _open: WeakSet[Workers] = WeakSet()

@@ -25,9 +25,9 @@ RATES = (8_000, 96_000)
 NORMAL, GOING, POLICY, TOO_BIG, AGAIN_LATER = 1000, 1001, 1008, 1009, 1013
 """Close codes of RFC 6455: the session has ended; the server stops; refused; too large; too much to do."""
 
-REPLACED, UNREADABLE, SLOW, IDLE, OVER = 4001, 4002, 4003, 4004, 4005
+REPLACED, UNREADABLE, SLOW, IDLE, OVER, LOST = 4001, 4002, 4003, 4004, 4005, 4006
 """Our own: a newer connection of the same session took over; what came was no message of ours; the client does not
-read; nobody spoke for too long; the session took as long as one may."""
+read; nobody spoke for too long; the session took as long as one may; nobody came back to it."""
 
 
 class _Up(Struct, frozen=True, tag_field="type"):
