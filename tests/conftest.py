@@ -17,14 +17,16 @@ hypothesis.settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What talks through the sound server mostly waits: `make test` runs it beside the rest. By what tests core and
-    wire their coverage is measured."""
+    """What talks through the sound server mostly waits: `make test` runs it beside the rest, in two halves. By what
+    tests core and wire their coverage is measured."""
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).parts[0] in ("core", "wire"):
             item.add_marker("pure")
         if item.get_closest_marker("e2e") and "server" in getattr(item, "fixturenames", ()):
             item.add_marker("sound")
+        if item.path.name in ("test_connect.py", "test_devices.py"):
+            item.add_marker("lines")
 
 
 def pytest_asyncio_loop_factories(
