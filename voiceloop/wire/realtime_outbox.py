@@ -29,7 +29,16 @@ class Understand:
     rate: int
 
 
-Order = ev.Command | ev.Flushed | Hear | Understand
+@dataclass(frozen=True, slots=True)
+class Recite:
+    """Speak a text beside the talk, and tell it by `Conversation.recites` and `recited`. rate: of the audio, Hz."""
+
+    response: str
+    text: str
+    rate: int
+
+
+Order = ev.Command | ev.Played | ev.Flushed | Hear | Understand | Recite
 """What is to be done, in order. `core.events` are fed to the session."""
 
 
