@@ -155,7 +155,7 @@ def test_a_function_call(page: Any, talker: Server) -> None:
 def test_a_key_of_nobody(page: Any, talker: Server) -> None:
     """The socket opens, so that it can be told why it closes; that is all that it hears."""
     closed: list[Any] = []
-    page.on("websocket", lambda socket: socket.on("close", closed.append))
+    page.on("websocket", lambda socket: socket.on("close", lambda _: closed.append(True)))
     url = talker.base_url.replace("http", "ws", 1) + "/realtime?model=gpt-realtime"
     page.evaluate("(how) => talk(how).catch(String)", {"url": url, "key": "ek_none", "tools": True})
     until(page, lambda seen: closed)
