@@ -28,7 +28,7 @@ from voiceloop.core.audio import RATE, silence
 from .test_browser import INSECURE, REFUSE, VOICE
 from .webserver import Cable, Puppet, served
 
-README = ROOT / "docs" / "browser.webp"
+README = ROOT / "tests" / "data" / "browser.webp"
 SIZES = {"phone": (390, 844), "desk": (1280, 800), "wall": (1080, 1920)}
 FLAGS = [
     "--no-sandbox",
@@ -289,7 +289,6 @@ def readme(driver: Any, folder: Path) -> None:
     page.set_content(COLLAGE % tuple(shots))
     page.screenshot(path=folder / "browser.png")
     browser.close()
-    README.parent.mkdir(exist_ok=True)
     command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "browser.png", "-quality", "80", README]
     subprocess.run([str(part) for part in command], check=True)
     print(f"{README.relative_to(ROOT)}: {README.stat().st_size // 1000} kB")

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -458,6 +458,37 @@ async def test_out_of_band_goes_on_when_the_reply_is_interrupted() -> None:
         assert (await client.wait("response.done"))["response"]["status"] == "cancelled"
         aside = (await client.wait("response.done", 2))["response"]
         assert aside["output"][0]["content"][0]["transcript"] == "It is about tales."
+
+
+async def test_a_voice_and_a_format_for_one_response() -> None:
+    class Choir(FakeSynthesizer):
+        manners: ClassVar[list[Manner | None]] = []
+
+        def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
+            self.manners.append(manner)
+            return super().speak(text)
+
+    choir = Choir(rate=HZ)
+    audio = {"output": {"voice": "tone", "format": {"type": "audio/pcmu"}}}
+    async with connected(synthesizer=choir) as client:
+        client.say("response.create", response={"audio": audio})
+        await client.wait("response.done")
+        client.say("response.create", response={**ASIDE, "audio": audio})
+        await client.wait("response.done", 2)
+        client.text("hello")
+        await client.wait("response.done", 3)
+    assert [m and m.voice for m in choir.manners] == ["tone", "tone", None]
+    sizes = [
+        sum(
+            len(base64.b64decode(e["delta"]))
+            for e in client.of("response.output_audio.delta")
+            if e["response_id"] == id
+        )
+        for id in [e["response"]["id"] for e in client.of("response.done")]
+    ]
+    seconds = [len(text) * 0.06 for text in choir.spoken]
+    assert sizes[:2] == pytest.approx([8000 * s for s in seconds[:2]], abs=5)
+    assert sizes[2] == round(48_000 * seconds[2])
 
 
 async def test_out_of_band_and_cancelled() -> None:

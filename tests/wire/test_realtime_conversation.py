@@ -530,7 +530,7 @@ def test_out_of_band_and_aloud() -> None:
     assert talk.conversation.wrote(2, "Hm. ")
     assert talk.conversation.wrote(2, "Well.")
     assert talk.tell(ev.ReplyEnded(2, 2, "completed", "Hm. Well.", "")) == []
-    assert talk.feeds(Recite) == [Recite(id, "Hm. Well.", 24_000)]
+    assert talk.feeds(Recite) == [Recite(id, "Hm. Well.", talk.conversation.session.audio.output)]
     pcm = np.ones(2400, np.int16)
     for text in ("Hm.", "", "Well."):
         assert talk.conversation.recites(id, pcm, text)
@@ -645,6 +645,21 @@ def test_the_next_response_need_not_wait_for_what_the_client_still_plays() -> No
     sent(talk)
     talk.send("response.create")
     assert talk.feeds(ev.Played) == [ev.Played(1, 4800)]
+
+
+def test_one_response_in_a_voice_and_a_format_of_its_own() -> None:
+    talk = Talk()
+    output = {"format": {"type": "audio/pcma"}, "voice": {"id": "anna"}}
+    (created,) = talk.send("response.create", response={"audio": {"output": output}})
+    assert created["response"]["audio"]["output"] == output
+    talk.tell(ev.Heard(1, 0, "hello"))
+    assert (talk.conversation.output(1).voice_name, talk.conversation.output(None).voice_name) == ("anna", "alloy")
+    talk.reply(1, 1, "Hi.")
+    assert (talk.conversation.rate(1), talk.conversation.rate(2)) == (8_000, 24_000)
+    (delta,) = talk.sound(1, 800)
+    assert len(base64.b64decode(delta["delta"])) == 800
+    talk.send("response.create", response={"audio": {"output": {"voice": 7}}})
+    assert talk.error()["param"] == "response.audio.output.voice"
 
 
 def test_text_that_is_answered_counts() -> None:
@@ -945,7 +960,7 @@ def test_formats_of_telephones() -> None:
     talk = Talk(audio={"input": {"format": format}, "output": {"format": {"type": "audio/pcma"}}})
     talk.send("input_audio_buffer.append", audio=base64.b64encode(bytes(80)).decode())
     assert talk.feeds(Hear)[0].rate == 8_000
-    assert talk.conversation.output_rate == 8_000
+    assert talk.conversation.rate(1) == 8_000
     talk.speak()
     delta = only(talk.reply(1, 1, "Hi."), "response.output_audio.delta")["delta"]
     assert len(base64.b64decode(delta)) == 2400

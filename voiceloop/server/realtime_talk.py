@@ -16,7 +16,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import RATE, Pcm, silence, split
 from voiceloop.errors import VoiceloopError
 from voiceloop.peers import Peer, Sound
-from voiceloop.ports import AudioPort, Resampler, Transcriber
+from voiceloop.ports import ERRAND, AudioPort, Resampler, Transcriber
 from voiceloop.server.conversation import SLOW_S
 from voiceloop.server.realtime_aside import Aside
 from voiceloop.server.realtime_engines import Briefed, Voiced, listening
@@ -61,7 +61,7 @@ class Talk:
         self._ready = asyncio.Event()
         self._port = setting.port(PCM_RATE)
         self._unclear: asyncio.Queue[Understand] = asyncio.Queue(_WAITING)
-        self._aside = Aside(setting.resampler)
+        self._aside = Aside(setting.resampler, setting.voices)
         self._up: tuple[int, Resampler] | None = None
         self._words_at = 0.0
 
@@ -85,7 +85,7 @@ class Talk:
                     self._write(wire, talk, session),
                     self._sound(talk, session),
                     self._understand(talk, assembled.parts.transcriber),
-                    self._aside.run(talk, parts.synthesizer, parts.deadlines.tts_s, self._news),
+                    self._aside.run(talk, assembled.parts.synthesizer, parts.deadlines.tts_s, self._news),
                     self._watch(idle_s, longest_s),
                 ):
                     group.create_task(work)
@@ -176,7 +176,7 @@ class Talk:
             async for what in outgoing:
                 if not isinstance(what, Sound):
                     continue  # the client stops by itself when it hears that somebody speaks
-                pcm, rate, end = what.pcm, talk.output_rate, what.start + what.pcm.size
+                pcm, rate, end = what.pcm, talk.rate(what.reply), what.start + what.pcm.size
                 for number, (text, start) in enumerate(session.clauses(what.reply)):
                     if start < end:
                         talk.tell(ev.ReplySaid(what.reply, number, text))
@@ -212,11 +212,17 @@ class Talk:
         return " ".join(text for text in texts if text)
 
 
+def _turn() -> int | None:
+    """Of the work that asks."""
+    errand = ERRAND.get()
+    return errand.turn if errand else None
+
+
 def _fitted(parts: Parts, talk: Conversation, setting: Setting) -> Parts:
     return replace(
         parts,
         handler=Briefed(parts.handler, talk),
-        synthesizer=Voiced(parts.synthesizer, lambda: talk.session, setting.voices),
+        synthesizer=Voiced(parts.synthesizer, lambda: talk.output(_turn()), setting.voices),
         transcriber=listening(parts.transcriber, lambda: talk.session),
         policy=talk.policy,
     )

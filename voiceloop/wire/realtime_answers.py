@@ -18,6 +18,13 @@ from voiceloop.wire.realtime_session import Choice, RealtimeSession, Tool
 
 _MOST_ASIDE = 16
 _REMEMBERED = 64
+_OUTCOMES: dict[ev.Ending, Outcome] = {
+    "completed": "completed",
+    "empty": "completed",
+    "failed": "failed",
+    "interrupted": "cancelled",
+    "withdrawn": "cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,10 @@ class Answers:
         self._sent(voice)
         return True
 
+    def rate(self, reply: int) -> int | None:
+        """Of the audio of a reply, Hz."""
+        return voice.response.rate if (voice := self._replies.get(reply)) else None
+
     def whole(self, reply: int, n: int) -> None:
         """There is nothing of it left to be made: that many samples of ours are all."""
         if voice := self._replies.get(reply):
@@ -240,17 +251,10 @@ class Answers:
             return
         if response.beside and made.text and news.ending == "completed":
             self._endings[response.id] = partial(response.end, "completed", made)
-            self._out.order(Recite(response.id, made.text, response.rate))
+            self._out.order(Recite(response.id, made.text, response.session.audio.output))
             return
         heard = news.heard if response.speaks else None
-        outcome: Outcome
-        match news.ending:
-            case "completed" | "empty":
-                outcome, error = "completed", ""
-            case "failed":
-                outcome, error = "failed", trouble or "The handler failed."
-            case _:
-                outcome, error = "cancelled", ""
+        outcome, error = _OUTCOMES[news.ending], trouble or "The handler failed."
         if response.stage == "created":
             response.end(outcome, made, heard=heard, error=error)
         elif outcome == "cancelled":

@@ -21,7 +21,7 @@ from voiceloop.wire.realtime_outbox import Hear as Hear
 from voiceloop.wire.realtime_outbox import Order, Outbox, Understand
 from voiceloop.wire.realtime_response import Call as Call
 from voiceloop.wire.realtime_response import Wish
-from voiceloop.wire.realtime_session import RealtimeSession, policy_of, updated
+from voiceloop.wire.realtime_session import Output, RealtimeSession, policy_of, updated
 from voiceloop.wire.realtime_speech import Speech
 
 
@@ -62,10 +62,14 @@ class Conversation:
         """Of our session, for the session object as it is."""
         return policy_of(self.session, self._terms.base, fast=self._terms.fast)
 
-    @property
-    def output_rate(self) -> int:
-        """Of the output format, Hz: what `sound` takes."""
-        return rate_of(self.session.audio.output.format.type)
+    def rate(self, reply: int) -> int:
+        """What `sound` takes of a reply, Hz."""
+        return self._answers.rate(reply) or rate_of(self.session.audio.output.format.type)
+
+    def output(self, turn: int | None) -> Output:
+        """How the answer to a turn is to be spoken."""
+        response = None if turn is None else self._answers.of(turn)
+        return (response.session if response else self.session).audio.output
 
     def take(self) -> list[bytes]:
         """The messages to send since the last time."""
@@ -212,7 +216,7 @@ class Conversation:
         self._answers.understood()
 
     def sound(self, reply: int, pcm: Pcm, n: int | None = None) -> None:
-        """Audio of a reply at `output_rate`, behind what came before, and how many samples it was at `Terms.rate`
+        """Audio of a reply at its `rate`, behind what came before, and how many samples it was at `Terms.rate`
         (None: as many). The clauses that begin in it are told before, as `ReplySaid`."""
         if self._answers.sound(reply, pcm, pcm.size if n is None else n):
             self._spoken = True

@@ -10,6 +10,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.wire.realtime import Json, Refusal
 from voiceloop.wire.realtime_items import Item
+from voiceloop.wire.realtime_session import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,12 @@ class Understand:
 
 @dataclass(frozen=True, slots=True)
 class Recite:
-    """Speak a text beside the talk, and tell it by `Conversation.recites` and `recited`. rate: of the audio, Hz."""
+    """Speak a text beside the talk, and tell it by `Conversation.recites` and `recited`. output: how; the audio has the
+    rate of its format."""
 
     response: str
     text: str
-    rate: int
+    output: Output
 
 
 Order = ev.Command | ev.Played | ev.Flushed | Hear | Understand | Recite

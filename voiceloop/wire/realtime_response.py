@@ -12,16 +12,40 @@ from voiceloop.core.audio import Pcm
 from voiceloop.wire.realtime import Json, packed, rate_of
 from voiceloop.wire.realtime_items import Item, Items, Part
 from voiceloop.wire.realtime_outbox import Outbox
-from voiceloop.wire.realtime_session import Choice, MaxTokens, Modality, RealtimeSession, Text, Tool
+from voiceloop.wire.realtime_session import (
+    Choice,
+    MaxTokens,
+    Modality,
+    RealtimeSession,
+    Sound,
+    Text,
+    Tool,
+    VoiceId,
+    sounding,
+)
 from voiceloop.wire.realtime_usage import Tokens, of_context, of_output, usage
 
 Outcome = Literal["completed", "cancelled", "failed", "incomplete"]
+
+
+class WishedOutput(Struct, frozen=True):
+    """How one response is to sound; None: as the session says."""
+
+    format: Sound | None = None
+    voice: Annotated[str, Meta(max_length=200)] | VoiceId | None = None
+
+
+class WishedAudio(Struct, frozen=True):
+    """There is only that direction."""
+
+    output: WishedOutput | None = None
 
 
 class Wish(Struct, frozen=True):
     """What a `response.create` says of it; None: as the session says."""
 
     instructions: Text | None = None
+    audio: WishedAudio | None = None
     output_modalities: Annotated[list[Modality], Meta(min_length=1, max_length=2)] | None = None
     tools: Annotated[list[Tool], Meta(max_length=500)] | None = None
     tool_choice: Literal["auto", "none", "required"] | Choice | None = None
@@ -68,7 +92,8 @@ class Response:
         self.reason: Literal["turn_detected", "client_cancelled"] = "turn_detected"
         self._out = out
         self._items = items
-        self._session = session
+        sound = (wish.audio and wish.audio.output) or WishedOutput()
+        self._session = sounding(session, sound.format, sound.voice)
         self._output: list[Item] = []
         self._read = Tokens()
 
@@ -94,7 +119,7 @@ class Response:
 
     @property
     def session(self) -> RealtimeSession:
-        """As it was when it was asked for."""
+        """As it was when it was asked for, but for what the response itself is to be like."""
         return self._session
 
     @property

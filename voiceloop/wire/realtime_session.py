@@ -182,6 +182,13 @@ def updated(session: RealtimeSession, patch: Json, *, spoken: bool = False) -> R
     return new
 
 
+def sounding(session: RealtimeSession, format: Sound | None, voice: str | VoiceId | None) -> RealtimeSession:
+    """The session, as one response wants to be spoken; None: as it is."""
+    old = session.audio.output
+    output = msgspec.structs.replace(old, format=format or old.format, voice=voice or old.voice)
+    return msgspec.structs.replace(session, audio=msgspec.structs.replace(session.audio, output=output))
+
+
 def _check_tools(patch: Json) -> None:
     tools: Any = patch.get("tools")
     for number, tool in enumerate(tools if isinstance(tools, list) else []):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
