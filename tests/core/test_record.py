@@ -39,6 +39,8 @@ def test_the_form() -> None:
     assert to_line(5, 320, ev.Voice(320, 0.25, -40.5, 0.5)) == (
         '{"now":5,"at":320,"Voice":{"n":320,"p":0.25,"level_db":-40.5,"echo":0.5}}'
     )
+    assert to_line(5, 320, ev.Interrupt()) == '{"now":5,"at":320,"Interrupt":{}}'
+    assert from_line(to_line(5, 320, ev.Interrupt(3))) == (5, 320, ev.Interrupt(3))
     assert to_line(0, 0, ev.Heard(1, 0, "Grüß Gott\n\ud83d")) == (
         '{"now":0,"at":0,"Heard":{"turn":1,"rev":0,"text":"Gr\\u00fc\\u00df Gott\\n\\ud83d"}}'
     )

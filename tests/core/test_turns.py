@@ -585,6 +585,44 @@ def test_interrupt_while_speaking_stops_and_does_not_begin_again(held, world) ->
     assert kinds(it.quiet(1)) == []
 
 
+def test_interrupt_of_one_reply(world) -> None:
+    """It stops if it is the one that is heard; what was asked for meanwhile is answered."""
+    it = world()
+    it.ask(seconds=4)
+    assert it.feed(ev.Interrupt(7)) == []
+    it.say("Dinner is ready.")
+    out = it.feed(ev.Interrupt(1))
+    assert [k for k in kinds(out) if k != "StateChanged"][:2] == ["Hush", "ReplyEnded"]
+    assert "ReplyStarted" in kinds(out + it.finish())
+    assert it.feed(ev.Interrupt(1)) == []
+
+
+def test_interrupt_leaves_what_is_out_of_band(world) -> None:
+    it = world()
+    it.feed(ev.Respond("which topic?", out_of_band=True))
+    assert it.feed(ev.Interrupt()) == []
+    assert "completed" in [e.ending for e in it.finish() if isinstance(e, ev.ReplyEnded)]
+
+
+def test_what_is_there_of_a_reply(world) -> None:
+    it = world()
+    it.ask(reply="One two three four five six. Seven.", seconds=1)
+    assert it.core.whole() is None
+    assert it.core.clauses(1) == (("One two three four five six.", 0),)
+    it.audio(0.5)
+    assert it.core.whole() == (1, ticks(1.5))
+    assert it.core.clauses(1) == (("One two three four five six.", 0), ("Seven.", ticks(1)))
+    it.finish()
+    assert (it.core.whole(), it.core.clauses(1)) == (None, ())
+
+
+def test_a_reply_that_failed_is_never_whole(world) -> None:
+    it = world()
+    it.ask(reply="One two three four five six. Seven.", seconds=1)
+    it.fail("tts")
+    assert it.core.whole() is None
+
+
 def test_interrupt_between_hush_and_flushed(world) -> None:
     it = world()
     it.ask(seconds=4)

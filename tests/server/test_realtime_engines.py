@@ -45,7 +45,7 @@ class Choir(FakeSynthesizer):
 async def test_voices(voices: tuple[str, ...], wanted: str, speed: float, manner: Manner | None) -> None:
     choir = Choir(*voices)
     session = updated(RealtimeSession(), {"audio": {"output": {"voice": wanted, "speed": speed}}})
-    engine = Voiced(choir, lambda: session, {"cedar": "anna"})
+    engine = Voiced(choir, lambda: session.audio.output, {"cedar": "anna"})
     assert [pcm.size async for pcm in engine.speak("Hello.")] == [2400]
     assert choir.manners == [manner]
     assert (engine.rate, engine.voices) == (24_000, voices)

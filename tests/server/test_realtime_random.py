@@ -65,7 +65,10 @@ async def step(client: Client, chance: random.Random) -> None:
         case 5:
             client.say("response.create")
         case 6:
-            client.say("response.create", response={"conversation": "none", "output_modalities": ["text"]})
+            client.say(
+                "response.create",
+                response={"conversation": "none", "output_modalities": [chance.choice(["text", "audio"])]},
+            )
         case 7:
             client.say("response.cancel")
         case 8:

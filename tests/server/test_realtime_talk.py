@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -128,6 +128,12 @@ class Client:
         deltas = [e["delta"] for e in self.of("response.output_audio.delta") if e["response_id"] == response]
         return np.frombuffer(b"".join(base64.b64decode(delta) for delta in deltas), "<i2")
 
+    async def retrieved(self, item: str) -> str:
+        """The words of an item."""
+        n = len(self.of("conversation.item.retrieved"))
+        self.say("conversation.item.retrieve", item_id=item)
+        return (await self.wait("conversation.item.retrieved", n + 1))["item"]["content"][0]["transcript"]
+
     def text(self, text: str) -> None:
         """A message of the user, to be answered."""
         content = [{"type": "input_text", "text": text}]
@@ -213,7 +219,35 @@ async def test_a_barge_in_and_what_was_heard() -> None:
     ) as client:
         await client.talk(1.0, -1.0)
         await client.wait("response.output_audio.delta")
+        first = (await client.wait("response.done"))["response"]
+        (item,) = first["output"]
+        assert (first["status"], item["content"][0]["transcript"]) == ("completed", STORY)  # sent, and not yet heard
         await client.talk(-2.0, 1.0, -1.5)
+        assert len(client.of("input_audio_buffer.speech_started")) == 2
+        heard = await client.retrieved(item["id"])
+        assert 0 < len(heard) < len(STORY)
+        assert STORY.startswith(heard)
+        client.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=900)
+        await client.wait("conversation.item.truncated")
+        shown = await client.retrieved(item["id"])
+        assert heard.startswith(shown)
+        assert 0 < len(shown) < len(heard)
+        second = (await client.wait("response.done", 2))["response"]
+        assert second["status"] == "completed"
+        client.text("and now?")
+        await client.wait("response.done", 3)
+    said = [message.text for message in handler.asked[-1].history]
+    assert said[-3:] == [shown, "stop it", "All right."]
+
+
+async def test_a_barge_in_while_the_reply_is_made() -> None:
+    """The response is not over, and ends with what was heard."""
+    handler = FakeHandler({"a story": STORY, "stop it": "All right."}, word_s=0.4)
+    ears = FakeTranscriber(["a story", "stop it", "stop it", "stop it"])
+    async with connected(transcriber=ears, handler=handler) as client:
+        await client.talk(1.0, -1.0)
+        await client.wait("response.output_audio.delta")
+        await client.talk(-0.5, 1.0, -1.5)
         first = (await client.wait("response.done"))["response"]
         assert (first["status"], first["status_details"]["reason"]) == ("cancelled", "turn_detected")
         (item,) = first["output"]
@@ -223,18 +257,54 @@ async def test_a_barge_in_and_what_was_heard() -> None:
         assert STORY.startswith(heard)
         begun = client.events.index(client.of("input_audio_buffer.speech_started")[1])
         assert client.events[begun + 1]["type"] == "response.output_audio.done"
-        client.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=900)
-        await client.wait("conversation.item.truncated")
-        client.say("conversation.item.retrieve", item_id=item["id"])
-        shown = (await client.wait("conversation.item.retrieved"))["item"]["content"][0]["transcript"]
-        assert heard.startswith(shown)
-        assert 0 < len(shown) < len(heard)
-        second = (await client.wait("response.done", 2))["response"]
-        assert second["status"] == "completed"
+        await client.wait("response.done", 2)
+
+
+async def test_truncated_and_cancelled_after_all_was_sent() -> None:
+    """The client plays its buffer and stops by a button: nobody has spoken."""
+    handler = FakeHandler({"a story": STORY})
+    async with connected(handler=handler) as client:
+        words: list[int] = []
+        for n, stop in enumerate(("truncate", "cancel", "clear"), 1):
+            client.text("a story")
+            (item,) = (await client.wait("response.done", n))["response"]["output"]
+            await asyncio.sleep(2)
+            match stop:
+                case "truncate":
+                    client.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=1000)
+                case "cancel":
+                    client.say("response.cancel")
+                case _:
+                    client.say("output_audio_buffer.clear")
+            await asyncio.sleep(1)
+            heard = await client.retrieved(item["id"])
+            assert STORY.startswith(heard)
+            words.append(len(heard.split()))
+        assert 0 < words[0] < words[1] == words[2] < len(STORY.split())
+        assert not client.of("error")
         client.text("and now?")
-        await client.wait("response.done", 3)
-    said = [message.text for message in handler.asked[-1].history]
-    assert said[-3:] == [shown, "stop it", "All right."]
+        await client.wait("response.done", 4)
+    assert [len(m.text.split()) for m in handler.asked[-1].history if m.role == "assistant"] == words
+
+
+async def test_the_next_response_does_not_wait_until_the_last_is_heard() -> None:
+    async with connected(handler=FakeHandler({"a story": STORY, "more": STORY})) as client:
+        client.text("a story")
+        first = (await client.wait("response.done"))["response"]
+        client.text("more")
+        second = (await client.wait("response.done", 2))["response"]
+        began = asyncio.get_running_loop().time()
+        assert client.sound(first["id"]).size == client.sound(second["id"]).size > 5 * HZ
+        assert asyncio.get_running_loop().time() - began < 1
+        await asyncio.sleep(8)  # the client is in the middle of the second
+        item = second["output"][0]["id"]
+        client.say("response.cancel")
+        await asyncio.sleep(1)
+        assert 0 < len(await client.retrieved(item)) < len(STORY)
+        assert await client.retrieved(first["output"][0]["id"]) == STORY
+        client.text("and now?")
+        third = (await client.wait("response.done", 3))["response"]
+    assert client.sound(third["id"]).size == round(len("You said and now?.") * 0.06 * HZ)  # nothing of the others
 
 
 async def test_a_noise_over_the_reply_does_not_stop_it() -> None:
@@ -257,7 +327,9 @@ async def test_at_once() -> None:
         await client.talk(1.0, -1.0)
         await client.wait("response.output_audio.delta")
         await client.talk(-1.0, 0.3, -1.0)
-        assert client.of("response.done")[0]["response"]["status"] == "cancelled"
+        assert len(client.of("input_audio_buffer.speech_started")) == 2
+        (item,) = client.of("response.done")[0]["response"]["output"]
+        assert 0 < len(await client.retrieved(item["id"])) < len(STORY)
 
 
 async def test_text_is_answered_aloud_and_in_text() -> None:
@@ -334,24 +406,135 @@ async def test_a_function_is_called() -> None:
     assert second["output"][0]["content"][0]["transcript"] == "It is sunny."
 
 
+TOPIC = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "which topic?"}]}
+ASIDE = {"conversation": "none", "metadata": {"for": "me"}, "input": [TOPIC]}
+
+
 async def test_out_of_band_while_it_speaks() -> None:
-    handler = FakeHandler({"a story": STORY, "which topic?": "tales"})
+    handler = FakeHandler({"a story": STORY, "which topic?": "tales"}, word_s=0.2)
     async with connected(transcriber=FakeTranscriber(["a story"]), handler=handler) as client:
         await client.talk(1.0, -1.0)
         await client.wait("response.output_audio.delta")
-        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "which topic?"}]}
-        wish = {"conversation": "none", "output_modalities": ["text"], "metadata": {"for": "me"}, "input": [message]}
-        client.say("response.create", response=wish)
+        client.say("response.create", response={**ASIDE, "output_modalities": ["text"]})
         aside = (await client.wait("response.done"))["response"]
         assert (aside["metadata"], aside["output"][0]["content"][0]["text"]) == ({"for": "me"}, "tales ")
         assert (await client.wait("response.done", 2))["response"]["status"] == "completed"
 
 
-async def test_cancelled_by_the_client() -> None:
-    async with connected(transcriber=FakeTranscriber(["a story"]), handler=FakeHandler({"a story": STORY})) as client:
+async def test_out_of_band_and_aloud_while_it_speaks() -> None:
+    """Its audio comes while the story is told; neither stops or holds the other, and only one is remembered."""
+    handler = FakeHandler({"a story": STORY, "which topic?": "It is about tales. And about kings."}, word_s=0.2)
+    voice = FakeSynthesizer(rate=HZ)
+    ears = FakeTranscriber(["a story"])
+    async with connected(transcriber=ears, handler=handler, synthesizer=voice) as client:
         await client.talk(1.0, -1.0)
         await client.wait("response.output_audio.delta")
-        await asyncio.sleep(1.5)
+        client.say("response.create", response=ASIDE)
+        aside = (await client.wait("response.done"))["response"]
+        assert (aside["metadata"], aside["conversation_id"], aside["status"]) == ({"for": "me"}, None, "completed")
+        said = "It is about tales. And about kings."
+        assert aside["output"][0]["content"] == [{"type": "output_audio", "transcript": said}]
+        assert client.sound(aside["id"]).size == round((len(said) - 1) * 0.06 * HZ)
+        told = (await client.wait("response.done", 2))["response"]
+        assert (told["status"], told["output"][0]["content"][0]["transcript"]) == ("completed", STORY)
+        assert (
+            client.sound(told["id"]).size
+            == round(sum(map(len, voice.spoken)) * 0.06 * HZ) - client.sound(aside["id"]).size
+        )
+        client.text("and now?")
+        await client.wait("response.done", 3)
+    assert "tales" not in str(handler.asked[-1].history)
+    assert not client.of("error")
+
+
+async def test_out_of_band_goes_on_when_the_reply_is_interrupted() -> None:
+    handler = FakeHandler({"a story": STORY, "which topic?": "It is about tales."}, word_s=0.5)
+    async with connected(handler=handler) as client:
+        client.text("a story")
+        await client.wait("response.output_audio.delta")
+        client.say("response.create", response=ASIDE)
+        await asyncio.sleep(0.3)
+        client.say("response.cancel")
+        assert (await client.wait("response.done"))["response"]["status"] == "cancelled"
+        aside = (await client.wait("response.done", 2))["response"]
+        assert aside["output"][0]["content"][0]["transcript"] == "It is about tales."
+
+
+async def test_a_voice_and_a_format_for_one_response() -> None:
+    class Choir(FakeSynthesizer):
+        manners: ClassVar[list[Manner | None]] = []
+
+        def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
+            self.manners.append(manner)
+            return super().speak(text)
+
+    choir = Choir(rate=HZ)
+    audio = {"output": {"voice": "tone", "format": {"type": "audio/pcmu"}}}
+    async with connected(synthesizer=choir) as client:
+        client.say("response.create", response={"audio": audio})
+        await client.wait("response.done")
+        client.say("response.create", response={**ASIDE, "audio": audio})
+        await client.wait("response.done", 2)
+        client.text("hello")
+        await client.wait("response.done", 3)
+    assert [m and m.voice for m in choir.manners] == ["tone", "tone", None]
+    sizes = [
+        sum(
+            len(base64.b64decode(e["delta"]))
+            for e in client.of("response.output_audio.delta")
+            if e["response_id"] == id
+        )
+        for id in [e["response"]["id"] for e in client.of("response.done")]
+    ]
+    seconds = [len(text) * 0.06 for text in choir.spoken]
+    assert sizes[:2] == pytest.approx([8000 * s for s in seconds[:2]], abs=5)
+    assert sizes[2] == round(48_000 * seconds[2])
+
+
+async def test_out_of_band_and_cancelled() -> None:
+    class Endless(FakeSynthesizer):
+        async def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
+            while True:
+                yield np.ones(HZ // 10, np.int16)
+                await asyncio.sleep(0.1)
+
+    async with connected(synthesizer=Endless(rate=HZ)) as client:
+        client.say("response.create", response=ASIDE)
+        first = (await client.wait("response.created"))["response"]
+        await client.wait("response.output_audio.delta", 5)
+        client.say("response.cancel", response_id=first["id"])
+        assert (await client.wait("response.done"))["response"]["status"] == "cancelled"
+        client.say("response.create", response=ASIDE)
+        await asyncio.sleep(400)
+        failed = (await client.wait("response.done", 2))["response"]
+        assert failed["status_details"]["error"]["message"] == "Speech synthesis does not come to an end."
+
+
+async def test_what_a_response_used() -> None:
+    """Audio by OpenAI's rates: 10 tokens a second of the user, 20 of the assistant."""
+    async with connected(transcriber=FakeTranscriber(["hello there"])) as client:
+        client.update(instructions="Be brief.")
+        await client.talk(-0.3, 1.0, -1.0)
+        used = (await client.wait("response.done"))["response"]["usage"]
+    spoken_s = (
+        client.of("input_audio_buffer.speech_stopped")[0]["audio_end_ms"]
+        - client.of("input_audio_buffer.speech_started")[0]["audio_start_ms"]
+    ) / 1000
+    read, made = used["input_token_details"], used["output_token_details"]
+    assert read["audio_tokens"] == pytest.approx(10 * spoken_s, abs=1)
+    assert read["text_tokens"] == 3
+    assert made["audio_tokens"] == pytest.approx(20 * len("You said hello there.") * 0.06, abs=1)
+    assert made["text_tokens"] == 6
+    assert used["input_tokens"] == read["audio_tokens"] + read["text_tokens"]
+    assert used["total_tokens"] == used["input_tokens"] + used["output_tokens"]
+
+
+async def test_cancelled_by_the_client() -> None:
+    handler = FakeHandler({"a story": STORY}, word_s=0.4)
+    async with connected(transcriber=FakeTranscriber(["a story"]), handler=handler) as client:
+        await client.talk(1.0, -1.0)
+        await client.wait("response.output_audio.delta")
+        await asyncio.sleep(0.5)
         client.say("response.cancel")
         done = (await client.wait("response.done"))["response"]
         assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}

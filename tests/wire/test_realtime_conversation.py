@@ -13,7 +13,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import ticks
 from voiceloop.core.policy import Policy
 from voiceloop.wire.realtime_conversation import Conversation, Hear, Terms
-from voiceloop.wire.realtime_outbox import Understand
+from voiceloop.wire.realtime_outbox import Recite, Understand
 from voiceloop.wire.realtime_session import RealtimeSession
 
 Json = dict[str, Any]
@@ -519,12 +519,166 @@ def test_out_of_band() -> None:
 
 
 def test_out_of_band_and_aloud() -> None:
+    """It is spoken beside the talk, whatever has the floor there."""
     talk = Talk()
-    talk.send("response.create", response={"conversation": "none", "input": []})
-    assert talk.feeds(ev.Respond) == [ev.Respond("…")]
-    talk.tell(ev.Heard(1, 0, "…"))
-    new = talk.reply(1, 1, "Hm.") + talk.tell(ev.ReplyEnded(1, 1, "completed", "Hm.", "Hm."))
-    assert not [t for t in types(new) if t.startswith("conversation")]
+    talk.speak()
+    talk.reply()
+    (created,) = talk.send("response.create", response={"conversation": "none", "input": []})
+    id = created["response"]["id"]
+    assert talk.feeds(ev.Respond) == [ev.Respond("…", out_of_band=True)]
+    talk.tell(ev.Sure(2, 0))
+    assert talk.conversation.wrote(2, "Hm. ")
+    assert talk.conversation.wrote(2, "Well.")
+    assert talk.tell(ev.ReplyEnded(2, 2, "completed", "Hm. Well.", "")) == []
+    assert talk.feeds(Recite) == [Recite(id, "Hm. Well.", talk.conversation.session.audio.output)]
+    pcm = np.ones(2400, np.int16)
+    for text in ("Hm.", "", "Well."):
+        assert talk.conversation.recites(id, pcm, text)
+    assert talk.conversation.recites(id, pcm[:0], "")
+    talk.conversation.recited(id)
+    new = talk.take()
+    assert types(new) == [
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "response.output_audio.delta",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        *[type for type in TAIL if type != "conversation.item.done"],
+    ]
+    assert new[-1]["response"]["output"][0]["content"][0]["transcript"] == "Hm. Well."
+    assert new[-1]["response"]["usage"]["output_token_details"] == {"text_tokens": 3, "audio_tokens": 6}
+    assert types(talk.sound(1)) == ["response.output_audio.delta"]
+    assert not talk.conversation.recites(id, pcm, "")
+    talk.conversation.recited(id)
+    assert talk.take() == []
+
+
+def test_out_of_band_and_aloud_comes_to_nothing() -> None:
+    talk = Talk()
+    for turn, (words, trouble, status) in enumerate(
+        [("Hm.", "The voice is away.", "failed"), ("", "", "completed")], 1
+    ):
+        (created,) = talk.send("response.create", response={"conversation": "none"})
+        talk.tell(ev.Sure(turn, 0))
+        talk.conversation.wrote(turn, words)
+        new = talk.tell(ev.ReplyEnded(turn, turn, "completed", words, ""))
+        if words:
+            talk.conversation.recited(created["response"]["id"], trouble)
+            new = talk.take()
+        assert (new[-1]["type"], new[-1]["response"]["status"]) == ("response.done", status)
+
+
+def test_a_response_is_over_when_all_of_it_is_sent() -> None:
+    talk = Talk(tools=[TOOL])
+    talk.speak()
+    talk.conversation.ask(1, "hello")
+    talk.conversation.called(1, "weather", "{}")
+    talk.reply(1, 1, "Let me see.")
+    talk.conversation.whole(1, 4800)
+    assert talk.take() == []
+    talk.conversation.sound(1, np.ones(0, np.int16), 240)  # too little for one sample at another rate
+    assert talk.take() == []
+    new = talk.sound(1)
+    assert types(new)[0] == "response.output_audio.delta"
+    assert types(new)[-1] == "response.done"
+    message, call = new[-1]["response"]["output"]
+    assert (message["status"], call["type"]) == ("completed", "function_call")
+    assert talk.sound(1) == []
+    assert talk.tell(ev.ReplyEnded(1, 1, "completed", "Let me see.", "Let me see.")) == []
+    talk.conversation.whole(99, 1)
+
+
+def test_it_was_all_sent_when_it_is_known_to_be_all() -> None:
+    talk = Talk()
+    talk.speak()
+    talk.reply(1, 1, "Hm.")
+    talk.conversation.whole(1, 2400)
+    assert types(talk.take()) == TAIL
+
+
+def sent(talk: Talk, turn: int = 1) -> str:
+    """A reply that the client has and plays; its item."""
+    talk.reply(turn, turn)
+    talk.conversation.whole(turn, 4800)
+    return talk.take()[-1]["response"]["output"][0]["id"]
+
+
+def test_a_voice_over_what_the_client_still_plays() -> None:
+    talk = Talk()
+    talk.speak()
+    item = sent(talk)
+    assert talk.tell(ev.SpeechStarted(2, ticks(3))) == []  # not before it is judged
+    new = talk.tell(ev.ReplyEnded(1, 1, "interrupted", "Hi there. All well?", "Hi there.", 2400))
+    assert types(new) == ["input_audio_buffer.speech_started"]
+    (shown,) = talk.send("conversation.item.retrieve", item_id=item)
+    assert (shown["item"]["status"], shown["item"]["content"][0]["transcript"]) == ("incomplete", "Hi there.")
+    talk.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=50)
+    assert talk.feeds(ev.Interrupt) == []
+    assert talk.feeds(ev.Flushed) == [ev.Flushed(1, 1200, exact=True)]
+
+
+def test_what_the_client_still_plays_is_truncated_or_cancelled() -> None:
+    talk = Talk()
+    talk.speak()
+    item = sent(talk)
+    response = only(talk.events, "response.done")["response"]["id"]
+    talk.send("session.update", session={"audio": {"output": {"format": {"type": "audio/pcmu"}}}})
+    assert talk.events[-1]["type"] == "session.updated"
+    talk.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=50)
+    assert talk.feeds(ev.Interrupt) == [ev.Interrupt(1)]
+    talk.send("response.cancel")
+    talk.send("response.cancel", response_id=response)
+    talk.send("output_audio_buffer.clear")
+    assert talk.feeds(ev.Interrupt) == [ev.Interrupt(1)] * 4
+    talk.send("response.cancel", response_id="resp_other")
+    assert talk.error()["code"] == "response_cancel_not_active"
+    talk.tell(ev.ReplyEnded(1, 1, "interrupted", "x", "Hi"))
+    talk.send("response.cancel", response_id=response)
+    assert talk.error()["code"] == "response_cancel_not_active"
+
+
+def test_the_next_response_need_not_wait_for_what_the_client_still_plays() -> None:
+    talk = Talk()
+    talk.speak()
+    sent(talk)
+    talk.send("response.create")
+    assert talk.feeds(ev.Played) == [ev.Played(1, 4800)]
+
+
+def test_one_response_in_a_voice_and_a_format_of_its_own() -> None:
+    talk = Talk()
+    output = {"format": {"type": "audio/pcma"}, "voice": {"id": "anna"}}
+    (created,) = talk.send("response.create", response={"audio": {"output": output}})
+    assert created["response"]["audio"]["output"] == output
+    talk.tell(ev.Heard(1, 0, "hello"))
+    assert (talk.conversation.output(1).voice_name, talk.conversation.output(None).voice_name) == ("anna", "alloy")
+    talk.reply(1, 1, "Hi.")
+    assert (talk.conversation.rate(1), talk.conversation.rate(2)) == (8_000, 24_000)
+    (delta,) = talk.sound(1, 800)
+    assert len(base64.b64decode(delta["delta"])) == 800
+    talk.send("response.create", response={"audio": {"output": {"voice": 7}}})
+    assert talk.error()["param"] == "response.audio.output.voice"
+
+
+def test_text_that_is_answered_counts() -> None:
+    """Tokens: what is read, and what is made."""
+    talk = Talk(tools=[TOOL], instructions="Be brief.", output_modalities=["text"])
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x" * 40}]}
+    talk.send("conversation.item.create", item=item)
+    wish = {"instructions": "", "tools": []}
+    for turn, response in enumerate(({}, wish), 1):
+        talk.send("response.create", response=response)
+        talk.tell(ev.Sure(turn, 0))
+        talk.conversation.ask(turn, "x")
+        talk.conversation.wrote(turn, "Good day.")
+        talk.conversation.called(turn, "weather", "{}")
+        talk.tell(ev.ReplyEnded(turn, turn, "completed", "", ""))
+    first, second = [event["response"]["usage"] for event in talk.events if event["type"] == "response.done"]
+    assert first["input_token_details"]["text_tokens"] > 10 + 3
+    assert second["input_tokens"] == 10 + 3 + (1 + 2)
+    assert first["output_token_details"] == {"text_tokens": 3 + 3, "audio_tokens": 0}
 
 
 def test_a_text_response_is_cancelled_by_its_id() -> None:
@@ -806,7 +960,7 @@ def test_formats_of_telephones() -> None:
     talk = Talk(audio={"input": {"format": format}, "output": {"format": {"type": "audio/pcma"}}})
     talk.send("input_audio_buffer.append", audio=base64.b64encode(bytes(80)).decode())
     assert talk.feeds(Hear)[0].rate == 8_000
-    assert talk.conversation.output_rate == 8_000
+    assert talk.conversation.rate(1) == 8_000
     talk.speak()
     delta = only(talk.reply(1, 1, "Hi."), "response.output_audio.delta")["delta"]
     assert len(base64.b64decode(delta)) == 2400

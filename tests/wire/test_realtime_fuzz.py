@@ -4,6 +4,7 @@ import json
 import random
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,11 +98,16 @@ MESSAGES = st.one_of(
     message("response.cancel", response_id=st.one_of(st.none(), st.just("resp_3"))),
 )
 
+RESPONSES = st.sampled_from([f"resp_{n}" for n in range(1, 6)])
+
 HANDLER = st.one_of(
     st.tuples(st.just("ask"), TURNS, WORDS),
     st.tuples(st.just("wrote"), TURNS, WORDS),
     st.tuples(st.just("called"), TURNS, st.just("weather"), st.just("{}")),
     st.tuples(st.just("limited"), TURNS),
+    st.tuples(st.just("whole"), REPLIES, st.sampled_from([0, 2400])),
+    st.tuples(st.just("recites"), RESPONSES, st.just(np.ones(100, np.int16)), WORDS),
+    st.tuples(st.just("recited"), RESPONSES, WORDS),
     st.tuples(st.just("understood"), ITEM_IDS, WORDS),
     st.tuples(st.just("sound"), REPLIES),
 )

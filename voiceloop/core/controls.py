@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from voiceloop.core import events as ev
+from voiceloop.core import replies
 from voiceloop.core.judging import Verdict
 from voiceloop.core.machines import Machines
 from voiceloop.core.replies import manner_of, pause, stop
 from voiceloop.core.trials import hear, no_more
+from voiceloop.core.work import Draft
 
 
 def mute(m: Machines, *, on: bool) -> None:
@@ -46,3 +50,15 @@ def press(m: Machines, *, down: bool) -> None:
     elif manner == "pause":
         pause(m, reply)
         m.trace("paused", "key down", reply=reply.id, heard=reply.played)
+
+
+def respond(m: Machines, event: ev.Respond) -> None:
+    """A text is answered: on the floor, as if it had been said, or beside it."""
+    turn, policy = m.hearing.new_turn(), m.hearing.policy
+    if event.out_of_band:
+        replies.ask(m, Draft(turn, policy, words=ev.Transcribed(0, event.text)), "text")
+        m.out.append(ev.Sure(turn, 0))
+        return
+    m.policy = policy
+    draft = m.work.open(turn, replace(policy, reopen=0))
+    draft.words, draft.decided = ev.Transcribed(0, event.text.strip()), m.now

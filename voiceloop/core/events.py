@@ -204,7 +204,9 @@ class Respond:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Stop speaking, and forget what was about to be said."""
+    """Stop speaking, and forget what was about to be said, but not what is out of band. reply: only that one."""
+
+    reply: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

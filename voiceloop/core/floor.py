@@ -216,6 +216,18 @@ class Floor:
         found = self._replies.get(reply)
         return tuple(found.ledger.words(self._pace)) if found else ()
 
+    def clauses(self, reply: int) -> tuple[tuple[str, int], ...]:
+        """The clauses of a reply that goes on, as far as there is sound of them, each with its first sample."""
+        found = self._replies.get(reply)
+        return tuple(found.ledger.begun()) if found else ()
+
+    def whole(self) -> tuple[int, int] | None:
+        """The reply that has the floor, and its samples, if all of it is there and only remains to be heard."""
+        reply = self.audible
+        if reply is None or reply.failed or not reply.script.complete or reply.ledger.done < reply.ledger.clauses:
+            return None
+        return reply.id, reply.ledger.total
+
     @property
     def _pace(self) -> float:
         """Samples a unit of `Ledger.length`, of all that was said so far; 0 if nothing was."""

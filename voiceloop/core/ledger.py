@@ -93,6 +93,14 @@ class Ledger:
             break
         return " ".join(part for part in parts if part)
 
+    def begun(self) -> Iterator[tuple[str, int]]:
+        """Each clause that has samples, and its first one."""
+        at = 0
+        for text, size in zip(self._texts, self._sizes, strict=True):
+            if size:
+                yield text, at
+            at += size
+
     def words(self, pace: float) -> Iterator[tuple[str, int]]:
         """Each word of the clauses that have samples, and the sample at which it has been said; for captions.
 

@@ -17,6 +17,9 @@ from voiceloop.core import events as ev
 _INPUTS: tuple[type, ...] = get_args(ev.Input)
 _TYPES: dict[str, type] = {cls.__name__: cls for cls in _INPUTS + get_args(ev.Action)}
 
+_LATER: dict[type, str] = {ev.Voice: "echo", ev.Interrupt: "reply"}
+"""Fields that older versions did not know: they are left out while they say nothing. Most frames have no echo."""
+
 
 def to_line(now: int, at: int, what: ev.Input | ev.Action) -> str:
     """One line, without its end. now, at: the two clocks after the step, ticks."""
@@ -56,8 +59,8 @@ def revived(kind: type, value: Any) -> Any:
 
 def _plain(what: object) -> dict[str, Any]:
     found = {f.name: getattr(what, f.name) for f in fields(cast("Any", what))}
-    if isinstance(what, ev.Voice) and not what.echo:
-        del found["echo"]  # most frames have none, and older versions knew none
+    if (name := _LATER.get(type(what))) and not found[name]:
+        del found[name]
     return found
 
 

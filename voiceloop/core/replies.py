@@ -97,14 +97,21 @@ def stop(m: Machines, reply: Reply) -> None:
             m.floor.end(reply)
 
 
-def interrupt(m: Machines) -> None:
-    """Nothing that is said, or was about to be, is wanted any more."""
+def interrupt(m: Machines, only: int | None) -> None:
+    """Nothing that is said, or was about to be, is wanted any more. only: the one reply that is not, if it is heard."""
+    heard = m.floor.audible
+    if only is not None and (heard is None or heard.id != only):
+        return
+    if heard:
+        m.trace("stopped", "interrupted", reply=heard.id, heard=heard.played)
+    if only is not None and heard:
+        stop(m, heard)
+        return
     for draft in m.work.unanswered:
         draft.silenced = draft.decided is not None
-    if reply := m.floor.audible:
-        m.trace("stopped", "interrupted", reply=reply.id, heard=reply.played)
     for reply in m.floor.replies():
-        stop(m, reply)
+        if reply.kind != "text":
+            stop(m, reply)
 
 
 def flushed(m: Machines, event: ev.Flushed) -> None:

@@ -34,7 +34,6 @@ handler is to know what was heard.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from voiceloop.core import away, controls, replies, rules, trials
 from voiceloop.core import events as ev
@@ -42,7 +41,6 @@ from voiceloop.core.hearing import Fact, Hearing
 from voiceloop.core.judging import Verdict
 from voiceloop.core.machines import Machines
 from voiceloop.core.policy import Policy
-from voiceloop.core.work import Draft
 
 _RULES = (
     away.hold,
@@ -70,8 +68,9 @@ class Turns:
         self._m = Machines(policy, Hearing(policy))
         self.history = self._m.history
         """What was said so far."""
-        self.words = self._m.floor.words
-        """The words of a reply, and the sample at which each has been said (`Floor.words`)."""
+        floor = self._m.floor
+        self.words, self.clauses, self.whole = floor.words, floor.clauses, floor.whole
+        """Of replies that go on, as `Floor` says."""
         self._state: ev.State = "listening"
         self._wake: int | None = 0  # the silence before the first word counts too
 
@@ -143,16 +142,10 @@ class Turns:
         match event:
             case ev.Say():
                 replies.say(m, event)
-            case ev.Respond(text=text, out_of_band=True):
-                draft = Draft(m.hearing.new_turn(), m.hearing.policy, words=ev.Transcribed(0, text))
-                replies.ask(m, draft, "text")
-                m.out.append(ev.Sure(draft.turn, 0))
-            case ev.Respond(text=text):
-                m.policy = m.hearing.policy
-                draft = m.work.open(m.hearing.new_turn(), replace(m.policy, reopen=0))
-                draft.words, draft.decided = ev.Transcribed(0, text.strip()), m.now
-            case ev.Interrupt():
-                replies.interrupt(m)
+            case ev.Respond():
+                controls.respond(m, event)
+            case ev.Interrupt(reply=reply):
+                replies.interrupt(m, reply)
             case ev.Mute(on=on):
                 controls.mute(m, on=on)
             case ev.PushToTalk(down=down):

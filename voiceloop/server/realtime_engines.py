@@ -12,7 +12,7 @@ from voiceloop.view import Brief, Note, ToolCall, ToolOffer, ToolResult
 from voiceloop.wire.realtime_answers import Ask
 from voiceloop.wire.realtime_conversation import Conversation
 from voiceloop.wire.realtime_items import Item
-from voiceloop.wire.realtime_session import DEFAULT_VOICE, RealtimeSession
+from voiceloop.wire.realtime_session import DEFAULT_VOICE, Output, RealtimeSession
 
 _CHARS = 6
 """A token of text has about four characters; a handler that counts none itself is stopped here at the latest."""
@@ -88,14 +88,13 @@ def _history(ask: Ask) -> tuple[Message, ...]:
 
 
 class Voiced:
-    """The voice and the speed of the session."""
+    """The voice and the speed that the client wants."""
 
-    def __init__(
-        self, synthesizer: Synthesizer, session: Callable[[], RealtimeSession], names: Mapping[str, str]
-    ) -> None:
-        """names: what voices are called at the engine, by what clients call them."""
+    def __init__(self, synthesizer: Synthesizer, output: Callable[[], Output], names: Mapping[str, str]) -> None:
+        """output: how what is spoken now is to sound. names: what voices are called at the engine, by what clients
+        call them."""
         self._synthesizer = synthesizer
-        self._session = session
+        self._output = output
         self._names = names
 
     @property
@@ -116,7 +115,7 @@ class Voiced:
 
     def speak(self, text: str, manner: Manner | None = None) -> AsyncGenerator[Pcm, None]:
         """As the engine does, in that voice where it has one of the name."""
-        wanted = self._session().audio.output
+        wanted = self._output()
         name = wanted.voice_name
         known = self.voices
         voice = self._names.get(name, name if name in known or (not known and name != DEFAULT_VOICE) else "")

@@ -18,14 +18,15 @@ from voiceloop.errors import VoiceloopError
 from voiceloop.peers import Peer, Sound
 from voiceloop.ports import ERRAND, AudioPort, Errand, Resampler, Transcriber
 from voiceloop.server.conversation import SLOW_S
+from voiceloop.server.realtime_aside import Aside
 from voiceloop.server.realtime_engines import Briefed, Voiced, listening
 from voiceloop.server.wires import Closing, Wire
-from voiceloop.session.observe import Ready
+from voiceloop.session.observe import Ready, Whole
 from voiceloop.session.session import Parts, Session
 from voiceloop.wire import bridge
 from voiceloop.wire.realtime import PCM_RATE
 from voiceloop.wire.realtime_conversation import Conversation, Hear, Terms
-from voiceloop.wire.realtime_outbox import Understand
+from voiceloop.wire.realtime_outbox import Recite, Understand
 from voiceloop.wire.realtime_session import RealtimeSession
 
 _LOOK_S = 1.0
@@ -60,6 +61,7 @@ class Talk:
         self._ready = asyncio.Event()
         self._port = setting.port(PCM_RATE)
         self._unclear: asyncio.Queue[Understand] = asyncio.Queue(_WAITING)
+        self._aside = Aside(setting.resampler, setting.voices)
         self._up: tuple[int, Resampler] | None = None
         self._words_at = 0.0
 
@@ -75,13 +77,18 @@ class Talk:
                 base = assembled.parts.policy
                 terms = Terms(f"sess_{secrets.token_hex(12)}", expires_at, base, fast=self._setting.fast, beta=beta)
                 talk = Conversation(terms, self._first, lambda: secrets.token_hex(10))
-                session = Session(_fitted(assembled.parts, talk, self._setting), [partial(self._see, talk)])
+                parts = _fitted(assembled.parts, talk, self._setting)
+                session = Session(parts, [partial(self._see, talk)])
+                ERRAND.set(
+                    Errand(session.id, None)
+                )  # what goes on beside the turns has its share of the engines as well
                 for work in (
                     self._live(session),
                     self._read(wire, talk, session),
                     self._write(wire, talk, session),
-                    self._sound(talk),
-                    self._understand(talk, assembled.parts.transcriber, session.id),
+                    self._sound(talk, session),
+                    self._understand(talk, assembled.parts.transcriber),
+                    self._aside.run(talk, assembled.parts.synthesizer, parts.deadlines.tts_s, self._news),
                     self._watch(idle_s, longest_s),
                 ):
                     group.create_task(work)
@@ -115,7 +122,10 @@ class Talk:
             self._ready.set()
         elif isinstance(event, ev.Heard | ev.ReplyEnded):
             self._words_at = asyncio.get_running_loop().time()
-        talk.tell(event)
+        if isinstance(event, Whole):
+            talk.whole(event.reply, event.n)
+        elif not isinstance(event, ev.ReplySaid):  # the client reads what it is sent, and that is ahead of the voice
+            talk.tell(event)
         self._news.set()
 
     async def _read(self, wire: Wire, talk: Conversation, session: Session) -> None:
@@ -139,6 +149,11 @@ class Talk:
                         self._unclear.put_nowait(order)
                     except asyncio.QueueFull:
                         talk.understood(order.item_id, "", "Too many messages wait for their words.")
+                case Recite():
+                    self._aside.put(order)
+                case ev.Flushed():
+                    self._port.report(order.reply, order.n)  # or else its own estimate would come after it
+                    session.feed(order)
                 case _:
                     session.feed(order)
 
@@ -155,24 +170,27 @@ class Talk:
             for message in talk.take():
                 async with asyncio.timeout(SLOW_S):
                     await wire.send(message.decode())
+            self._aside.written.set()
             await self._news.wait()
 
-    async def _sound(self, talk: Conversation) -> None:
+    async def _sound(self, talk: Conversation, session: Session) -> None:
         down: tuple[int, int, Resampler] | None = None
         async with aclosing(self._port.outgoing()) as outgoing:
             async for what in outgoing:
                 if not isinstance(what, Sound):
                     continue  # the client stops by itself when it hears that somebody speaks
-                pcm, rate = what.pcm, talk.output_rate
+                pcm, rate, end = what.pcm, talk.rate(what.reply), what.start + what.pcm.size
+                for number, (text, start) in enumerate(session.clauses(what.reply)):
+                    if start < end:
+                        talk.tell(ev.ReplySaid(what.reply, number, text))
                 if rate != PCM_RATE:
                     if down is None or down[:2] != (what.reply, rate):
                         down = what.reply, rate, self._setting.resampler(PCM_RATE, rate)
                     pcm = down[2].process(pcm)
-                talk.sound(what.reply, pcm)
+                talk.sound(what.reply, pcm, what.pcm.size)
                 self._news.set()
 
-    async def _understand(self, talk: Conversation, transcriber: Transcriber, session: str) -> None:
-        ERRAND.set(Errand(session, None))
+    async def _understand(self, talk: Conversation, transcriber: Transcriber) -> None:
         while True:
             order = await self._unclear.get()
             text, trouble = "", ""
@@ -197,11 +215,17 @@ class Talk:
         return " ".join(text for text in texts if text)
 
 
+def _turn() -> int | None:
+    """Of the work that asks."""
+    errand = ERRAND.get()
+    return errand.turn if errand else None
+
+
 def _fitted(parts: Parts, talk: Conversation, setting: Setting) -> Parts:
     return replace(
         parts,
         handler=Briefed(parts.handler, talk),
-        synthesizer=Voiced(parts.synthesizer, lambda: talk.session, setting.voices),
+        synthesizer=Voiced(parts.synthesizer, lambda: talk.output(_turn()), setting.voices),
         transcriber=listening(parts.transcriber, lambda: talk.session),
         policy=talk.policy,
     )

@@ -37,6 +37,15 @@ class Volume:
     volume: float
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A reply that has the floor is synthesized to its end: n samples, at the port's rate. It may still be heard for a
+    while."""
+
+    reply: int
+    n: int
+
+
 class News:
     """Tells observers the news among the actions, levels, and the latency of each turn.
 

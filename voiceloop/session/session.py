@@ -35,7 +35,7 @@ from voiceloop.session.ears import Ears
 from voiceloop.session.judgement import Language
 from voiceloop.session.mind import Deadlines, Mind
 from voiceloop.session.mouth import Mouth
-from voiceloop.session.observe import News, Ready, Volume
+from voiceloop.session.observe import News, Ready, Volume, Whole
 from voiceloop.session.runs import Runs
 
 _EARLY = 64
@@ -176,6 +176,10 @@ class Session:
         been said: for captions. Empty for a reply that has ended."""
         return self._turns.words(reply)
 
+    def clauses(self, reply: int) -> tuple[tuple[str, int], ...]:
+        """The clauses of a reply as far as it is synthesized, each with the sample at which it begins. As `words`."""
+        return self._turns.clauses(reply)
+
     @property
     def lost(self) -> int:
         """Microphone samples lost so far because the session was too slow to fetch them."""
@@ -217,6 +221,10 @@ class Session:
             if effect := self._effects.get(type(action)):
                 effect(action)
         self.news.see(now, event, actions)
+        if (actions or not isinstance(event, ev.Voice)) and (whole := self._turns.whole()) != self._life.whole:
+            self._life.whole = whole
+            if whole:
+                self.news.tell(Whole(*whole))
         for trouble in filter(None, troubles):
             self.news.tell(ev.Notice("session", trouble))
 
@@ -336,7 +344,7 @@ class Session:
 @dataclass(slots=True)
 class _Life:
     """How far a session is. live: it listens. stepping: an input is being worked off. said: announcements so far. late:
-    what is said while the port is lost comes before it is back."""
+    what is said while the port is lost comes before it is back. whole: as was told last."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     begun: bool = False
@@ -345,6 +353,7 @@ class _Life:
     closed: bool = False
     said: int = 0
     late: bool = False
+    whole: tuple[int, int] | None = None
 
 
 def _fit(policy: Policy, parts: Parts) -> Policy:

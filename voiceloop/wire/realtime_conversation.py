@@ -21,7 +21,7 @@ from voiceloop.wire.realtime_outbox import Hear as Hear
 from voiceloop.wire.realtime_outbox import Order, Outbox, Understand
 from voiceloop.wire.realtime_response import Call as Call
 from voiceloop.wire.realtime_response import Wish
-from voiceloop.wire.realtime_session import RealtimeSession, policy_of, updated
+from voiceloop.wire.realtime_session import Output, RealtimeSession, policy_of, updated
 from voiceloop.wire.realtime_speech import Speech
 
 
@@ -48,8 +48,8 @@ class Conversation:
         """ids: gives a new one each time."""
         self._terms = terms
         self.session = session
-        self._out = Outbox(ids)
         self._items = Items()
+        self._out = Outbox(lambda: next(id for id in iter(ids, "") if not self._items.get(f"item_{id}")))
         self._speech = Speech(self._out, self._items)
         self._answers = Answers(self._out, self._items)
         self._speech.transcribes = session.audio.input.transcription is not None
@@ -62,10 +62,14 @@ class Conversation:
         """Of our session, for the session object as it is."""
         return policy_of(self.session, self._terms.base, fast=self._terms.fast)
 
-    @property
-    def output_rate(self) -> int:
-        """Of the output format, Hz: what `sound` takes."""
-        return rate_of(self.session.audio.output.format.type)
+    def rate(self, reply: int) -> int:
+        """What `sound` takes of a reply, Hz."""
+        return self._answers.rate(reply) or rate_of(self.session.audio.output.format.type)
+
+    def output(self, turn: int | None) -> Output:
+        """How the answer to a turn is to be spoken."""
+        response = None if turn is None else self._answers.of(turn)
+        return (response.session if response else self.session).audio.output
 
     def take(self) -> list[bytes]:
         """The messages to send since the last time."""
@@ -135,7 +139,7 @@ class Conversation:
                 "There is audio of another format in the buffer: commit or clear it.",
                 param="session.audio.input.format",
             )
-        if self._answers.playing and new.audio.output.format != old.audio.output.format:
+        if self._answers.sending and new.audio.output.format != old.audio.output.format:
             raise Refusal("The output format cannot change during a response.", param="session.audio.output.format")
         self.session = new
         self._speech.transcribes = new.audio.input.transcription is not None
@@ -183,14 +187,7 @@ class Conversation:
             raise Refusal("There is no such content.", param="content_index")
         if not event.audio_end_ms >= 0:
             raise Refusal("It cannot end before it begins.", param="audio_end_ms")
-        ms = 0
-        if found := self._answers.reply_of(item):
-            reply, response = found
-            ms = round(min(event.audio_end_ms, response.sent_ms))
-            if response.stage == "created":
-                response.reason = "client_cancelled"
-                self._out.order(ev.Interrupt())
-            self._out.order(ev.Flushed(reply, ms * self._terms.rate // 1000, exact=True))
+        ms = self._answers.truncate(item, event.audio_end_ms, self._terms.rate)
         self._out.send("conversation.item.truncated", item_id=item.id, content_index=0, audio_end_ms=ms)
 
     def _create_response(self, event: rt.CreateResponse) -> None:
@@ -207,7 +204,7 @@ class Conversation:
         self._answers.create(self.session, wish, context)
 
     def _stop_speaking(self) -> None:
-        if self._answers.active:
+        if self._answers.active or self._answers.playing is not None:
             self._answers.cancel(None)
 
     # --- our session ---
@@ -218,10 +215,24 @@ class Conversation:
             self._speech.understood(item, text, trouble)
         self._answers.understood()
 
-    def sound(self, reply: int, pcm: Pcm) -> None:
-        """Audio of a reply at `output_rate`."""
-        if pcm.size and self._answers.sound(reply, pcm):
+    def sound(self, reply: int, pcm: Pcm, n: int | None = None) -> None:
+        """Audio of a reply at its `rate`, behind what came before, and how many samples it was at `Terms.rate`
+        (None: as many). The clauses that begin in it are told before, as `ReplySaid`."""
+        if self._answers.sound(reply, pcm, pcm.size if n is None else n):
             self._spoken = True
+
+    def whole(self, reply: int, n: int) -> None:
+        """All of a reply is synthesized, n samples at `Terms.rate`: its response is over when they are sent."""
+        self._answers.whole(reply, n)
+
+    def recites(self, response: str, pcm: Pcm, text: str = "") -> bool:
+        """Audio for a `Recite`, and the words that begin with it. False if nobody wants it any more."""
+        self._spoken = True
+        return self._answers.recites(response, pcm, text)
+
+    def recited(self, response: str, trouble: str = "") -> None:
+        """It is all spoken. trouble: why it is not."""
+        self._answers.recited(response, trouble)
 
     def tell(self, news: object) -> None:
         """What our session tells; other things are ignored."""
@@ -250,7 +261,7 @@ class Conversation:
 
     def _heard(self, news: ev.SpeechStarted | ev.SpeechStopped | ev.SpeechRejected | ev.Reopened) -> None:
         detection = self.session.turn_detection
-        later = self._answers.playing and detection is not None and detection.interrupt_response
+        later = self._answers.playing is not None and detection is not None and detection.interrupt_response
         match news:
             case ev.SpeechStarted():
                 self._speech.started(news, self.policy.pre_roll, later=later)
@@ -284,7 +295,7 @@ class Conversation:
                 if news.ending == "interrupted":
                     self._speech.reveal()
                 self._answers.ended(news)
-                if not self._answers.playing:
+                if self._answers.playing is None:
                     self._speech.reveal()
                 self._speech.settle()
             case _:

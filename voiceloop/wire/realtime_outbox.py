@@ -10,6 +10,7 @@ from voiceloop.core import events as ev
 from voiceloop.core.audio import Pcm
 from voiceloop.wire.realtime import Json, Refusal
 from voiceloop.wire.realtime_items import Item
+from voiceloop.wire.realtime_session import Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,17 @@ class Understand:
     rate: int
 
 
-Order = ev.Command | ev.Flushed | Hear | Understand
+@dataclass(frozen=True, slots=True)
+class Recite:
+    """Speak a text beside the talk, and tell it by `Conversation.recites` and `recited`. output: how; the audio has the
+    rate of its format."""
+
+    response: str
+    text: str
+    output: Output
+
+
+Order = ev.Command | ev.Played | ev.Flushed | Hear | Understand | Recite
 """What is to be done, in order. `core.events` are fed to the session."""
 
 

@@ -12,15 +12,40 @@ from voiceloop.core.audio import Pcm
 from voiceloop.wire.realtime import Json, packed, rate_of
 from voiceloop.wire.realtime_items import Item, Items, Part
 from voiceloop.wire.realtime_outbox import Outbox
-from voiceloop.wire.realtime_session import Choice, MaxTokens, Modality, RealtimeSession, Text, Tool
+from voiceloop.wire.realtime_session import (
+    Choice,
+    MaxTokens,
+    Modality,
+    RealtimeSession,
+    Sound,
+    Text,
+    Tool,
+    VoiceId,
+    sounding,
+)
+from voiceloop.wire.realtime_usage import Tokens, of_context, of_output, usage
 
 Outcome = Literal["completed", "cancelled", "failed", "incomplete"]
+
+
+class WishedOutput(Struct, frozen=True):
+    """How one response is to sound; None: as the session says."""
+
+    format: Sound | None = None
+    voice: Annotated[str, Meta(max_length=200)] | VoiceId | None = None
+
+
+class WishedAudio(Struct, frozen=True):
+    """There is only that direction."""
+
+    output: WishedOutput | None = None
 
 
 class Wish(Struct, frozen=True):
     """What a `response.create` says of it; None: as the session says."""
 
     instructions: Text | None = None
+    audio: WishedAudio | None = None
     output_modalities: Annotated[list[Modality], Meta(min_length=1, max_length=2)] | None = None
     tools: Annotated[list[Tool], Meta(max_length=500)] | None = None
     tool_choice: Literal["auto", "none", "required"] | Choice | None = None
@@ -41,10 +66,12 @@ class Call:
 
 @dataclass(slots=True)
 class Made:
-    """What a handler gave beside text. limited: it was stopped at the number of tokens that was asked for."""
+    """What a handler gave. text: only of a response that is spoken beside the talk. limited: it was stopped at the
+    number of tokens that was asked for."""
 
     calls: list[Call] = field(default_factory=lambda: list[Call]())
     limited: bool = False
+    text: str = ""
 
 
 class Response:
@@ -65,8 +92,10 @@ class Response:
         self.reason: Literal["turn_detected", "client_cancelled"] = "turn_detected"
         self._out = out
         self._items = items
-        self._session = session
+        sound = (wish.audio and wish.audio.output) or WishedOutput()
+        self._session = sounding(session, sound.format, sound.voice)
         self._output: list[Item] = []
+        self._read = Tokens()
 
     @property
     def speaks(self) -> bool:
@@ -79,18 +108,34 @@ class Response:
         return self.wish.conversation == "none"
 
     @property
+    def beside(self) -> bool:
+        """Whether it is spoken, but not on the floor of our session."""
+        return self.aside and self.speaks
+
+    @property
+    def rate(self) -> int:
+        """Of its audio, Hz."""
+        return rate_of(self._format)
+
+    @property
     def session(self) -> RealtimeSession:
-        """As it was when it was asked for."""
+        """As it was when it was asked for, but for what the response itself is to be like."""
         return self._session
 
     @property
     def sent_ms(self) -> int:
         """Of audio."""
-        return 1000 * self.sent // rate_of(self._format)
+        return 1000 * self.sent // self.rate
 
     def create(self) -> None:
         """It is under way."""
         self.stage = "created"
+        wish, session = self.wish, self._session
+        self._read = of_context(
+            self._items if self.context is None else self.context,
+            session.instructions if wish.instructions is None else wish.instructions,
+            session.tools if wish.tools is None else wish.tools,
+        )
         self._out.send("response.created", response=self._to_json("in_progress", None))
 
     def say(self, text: str) -> None:
@@ -121,6 +166,11 @@ class Response:
             outcome = "incomplete" if made.limited else "completed"
         self._out.send("response.done", response=self._to_json(outcome, self._details(outcome, error)))
 
+    def cut(self, heard: str) -> None:
+        """Only that much of its words was heard."""
+        if self.item and self.item.parts[0].text != heard:
+            self.item.parts[0].text, self.item.status = heard, "incomplete"
+
     def _begun(self) -> Item:
         if self.item is None:
             self.item = Item(
@@ -147,6 +197,7 @@ class Response:
     def _close(self, item: Item, heard: str | None, *, whole: bool) -> None:
         part = item.parts[0]
         part.text = part.text if heard is None else heard
+        item.seconds = self.sent / self.rate
         item.status = "completed" if whole else "incomplete"
         if self.speaks:
             self._send("response.output_audio.done", item)
@@ -214,21 +265,5 @@ class Response:
             "max_output_tokens": wish.max_output_tokens or session.max_output_tokens,
             "audio": {"output": {"format": output.format.to_json(), "voice": msgspec.to_builtins(output.voice)}},
             "metadata": wish.metadata,
-            "usage": _NOTHING_BILLED if over else None,
+            "usage": usage(self._read, of_output(self._output)) if over else None,
         }
-
-
-_NOTHING_BILLED: Json = {
-    "total_tokens": 0,
-    "input_tokens": 0,
-    "output_tokens": 0,
-    "input_token_details": {
-        "text_tokens": 0,
-        "audio_tokens": 0,
-        "image_tokens": 0,
-        "cached_tokens": 0,
-        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0},
-    },
-    "output_token_details": {"text_tokens": 0, "audio_tokens": 0},
-}
-"""Clients add these up, and some fail without them; no handler of ours counts tokens."""

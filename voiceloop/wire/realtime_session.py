@@ -23,6 +23,9 @@ DEFAULT_VOICE = "alloy"
 _LONGEST_S = {"low": 8, "medium": 4, "auto": 4, "high": 2}
 """How long `semantic_vad` waits at most, by eagerness (OpenAI's guide to turn detection)."""
 
+_AHEAD = 4
+"""Clauses made beyond the one that is heard: clients want all of a response as soon as it can be had."""
+
 
 class Sound(Struct, frozen=True, omit_defaults=True):
     """An audio format."""
@@ -179,6 +182,13 @@ def updated(session: RealtimeSession, patch: Json, *, spoken: bool = False) -> R
     return new
 
 
+def sounding(session: RealtimeSession, format: Sound | None, voice: str | VoiceId | None) -> RealtimeSession:
+    """The session, as one response wants to be spoken; None: as it is."""
+    old = session.audio.output
+    output = msgspec.structs.replace(old, format=format or old.format, voice=voice or old.voice)
+    return msgspec.structs.replace(session, audio=msgspec.structs.replace(session.audio, output=output))
+
+
 def _check_tools(patch: Json) -> None:
     tools: Any = patch.get("tools")
     for number, tool in enumerate(tools if isinstance(tools, list) else []):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -204,14 +214,23 @@ def _without_nulls(values: Json, defaults: Json) -> Json:
 def policy_of(session: RealtimeSession, base: Policy, *, fast: bool = False) -> Policy:
     """Our policy for such a session. base: the configured one. fast: a voice stops what is said at once.
 
-    No sentence of our own is said: the client knows only what its handler says. No turn is reopened: an item that was
-    given is not taken back. With `semantic_vad` the evidence
-    decides (eagerness is one of our presets), with `server_vad` the silence alone. Without turn detection nothing that
-    the microphone hears begins a turn.
+    No sentence of our own is said: the client knows only what its handler says. Speech is made as far ahead as it is
+    sent ahead. No turn is reopened: an item that was given is not taken back. With `semantic_vad` the evidence decides
+    (eagerness is one of our presets), with `server_vad` the silence alone. Without turn detection nothing that the
+    microphone hears begins a turn.
     """
     detection = session.turn_detection
     quiet = replace(
-        base, moment="", still="", sorry_stt="", sorry_handler="", back="", reopen=0, reprompt_after=0, end_after=0
+        base,
+        moment="",
+        still="",
+        sorry_stt="",
+        sorry_handler="",
+        back="",
+        reopen=0,
+        reprompt_after=0,
+        end_after=0,
+        ahead=max(base.ahead, _AHEAD),
     )
     if detection is None:
         return replace(quiet, push_to_talk=True)

@@ -47,6 +47,7 @@ async def main():
         start = None
         cut = False
         async for e in conn:
+            type(e).model_validate(e.to_dict(mode="json"))  # the SDK itself looks at nothing; this raises
             if e.type == "error":
                 seen.setdefault("errors", []).append(e.error.message)
             if e.type == "conversation.item.input_audio_transcription.completed":
@@ -90,6 +91,7 @@ async def main():
         )
         await conn.response.create()
         async for e in conn:
+            type(e).model_validate(e.to_dict(mode="json"))
             if e.type == "error":
                 seen.setdefault("errors", []).append(e.error.message)
             if e.type == "response.function_call_arguments.done":

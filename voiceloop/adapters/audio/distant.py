@@ -9,8 +9,9 @@ from voiceloop.adapters.audio.peer import PeerPort
 from voiceloop.core.audio import Pcm
 from voiceloop.ports import Progress, Resampler
 
-LEAD_S = 5.0
-"""Sent ahead of what is heard: clients buffer it. What a barge-in throws away is never more."""
+LEAD_S = 20.0
+"""Sent ahead of what is heard: clients buffer it, and a response is over for them when they have all of it. What a
+barge-in throws away is never more."""
 
 
 class DistantPort(PeerPort):
@@ -37,9 +38,17 @@ class DistantPort(PeerPort):
         """It never stopped."""
 
     def flush(self, reply: int) -> int:
-        """Nothing more of it is sent. The client drops the rest when it is told that somebody speaks."""
-        self._at.pop(reply, None)
-        return super().flush(reply)
+        """Nothing more of it is sent. The client drops the rest when it is told that somebody speaks; what it was sent
+        is never sent again, also of a reply before this one that it may still have been playing."""
+        self._seen += self._look()
+        mouth, now = self._mouth, self._now()
+        unsure = mouth.heard.at(now) - mouth.heard.surely(now) if self._at.get(reply) else 0
+        n = min(self._playback.flush(reply), self._at.pop(reply, 0) + unsure)
+        mouth.heard.stopped(now)
+        mouth.stopped[reply] = n, now
+        self._ear.news.set()
+        mouth.news.set()
+        return n
 
     def _news(self) -> tuple[Progress, ...]:
         seen, self._seen = self._seen, []
