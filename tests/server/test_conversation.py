@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,9 @@ class Page:
 
     async def receive(self) -> str | bytes | None:
         return await self.up.get()
+
+    def shortcut(self, take: Callable[[bytes], bool]) -> None:
+        """Frames take the long way."""
 
     async def send(self, frame: str | bytes) -> None:
         if self.cut:

@@ -9,7 +9,9 @@ pool that nobody could use or close).
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult
 
 from voiceloop.adapters import http_errors
@@ -39,6 +41,9 @@ class Lanes:
         """url: its scheme and host count. Opens nothing, but imports httpx and reads the certificates for https."""
         import httpx
 
+        if find_spec("sniffio") is None:
+            # httpcore looks for it several times in a request, in every folder; with this it knows at once.
+            cast("dict[str, Any]", sys.modules)["sniffio"] = None
         self._origin = f"{url.scheme}://{url.netloc}"
         self._headers = {"accept-encoding": "identity", "user-agent": "voiceloop"}  # compressors hold output back
         if key:

@@ -36,6 +36,7 @@ REPORT_S = 0.5
 MOST_S = 2.0
 """Sound of the microphone that waits to be heard; who sends faster is read slower."""
 
+_MOST_FRAMES = round(MOST_S * RATE) // FRAME
 _BLOCK_S = 0.1
 """So much is sent at once while more waits: each message costs as much as a hundred of samples do."""
 
@@ -221,17 +222,26 @@ class PeerPort(LiveOutlet):
         """Samples of a reply that were written so far."""
         return self._playback.counts(reply)[0]
 
-    async def push(self, pcm: Pcm) -> None:
-        """What the microphone heard, behind what came before; int16 (n,) at mic_hz. Waits while MOST_S are unread."""
+    def hear(self, pcm: Pcm) -> None:
+        """What the microphone heard, behind what came before; int16 (n,) at mic_hz. Not while it is `full`."""
         ear = self._ear
         ear.n += pcm.size
         for frame in self._rechunker.feed(self._resampler.process(pcm) if self._resampler else pcm):
             ear.put(frame)
         if ear.until is not None and ear.n >= ear.until:
             self._arrive(now=True)
-        while len(ear.frames) * FRAME > MOST_S * RATE and not self._closed:
-            ear.fetched.clear()
-            await ear.fetched.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether MOST_S are unread."""
+        return len(self._ear.frames) > _MOST_FRAMES and not self._closed
+
+    async def push(self, pcm: Pcm) -> None:
+        """As `hear`, and waits as long as it is `full` then."""
+        self.hear(pcm)
+        while self.full:
+            self._ear.fetched.clear()
+            await self._ear.fetched.wait()
 
     def report(self, reply: int, n: int, underruns: int = 0) -> None:
         """The loudspeaker has played n samples of a reply; underruns: how often it had nothing to play so far."""
