@@ -3,9 +3,10 @@
     python benchmarks/bridge.py DIRECTORY                     a directory of recordings of people
     python benchmarks/bridge.py DIRECTORY --sessions 100      only so many at once
 
-The server (`voiceloop serve`, configs/openai.toml) has a core of its own. On another one are the services (fake, with
-fixed delays) and everybody who talks: real WebSockets, a frame of 20 ms each 20 ms, `played` as a page reports it. A
-microphone gives recordings of people, without the silence around them, and a hiss of -60 dBFS in between.
+The server (`voiceloop serve`, configs/openai.toml without the embedded fallbacks) has a core of its own. On another one
+are the services (fake, with fixed delays) and everybody who talks: real WebSockets, a frame of 20 ms each 20 ms,
+`played` as a page reports it. A microphone gives recordings of people, without the silence around them, and a hiss of
+-60 dBFS in between.
 
 First one person is alone, and asks the same of the local loop (the paced file port) at the same time. Then there are
 more and more; each speaks a quarter of the time, and over every third answer.
@@ -57,6 +58,9 @@ LATE_MS = 10.0
 SETTLE_S = 15.0
 """From the last connection of a stage until it counts: by then everybody has begun to talk."""
 
+ELSEWHERE = {"VOICELOOP_STT_FALLBACK": "[]", "VOICELOOP_TTS_FALLBACK": "[]"}
+"""All services are another process: an embedded recognizer, also as a fallback, would be asked what a voice is."""
+
 DELAYS_S = {"transcriptions": 0.2, "completions": 0.2, "speech": 0.1}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -68,7 +72,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def services() -> Generator[str, None, None]:
     """The URL of the fake services, on the generator's core."""
     command = [sys.executable, str(ROOT / "benchmarks" / "fake_services.py")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: privileged(1, 1))
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: privileged(1, 2))
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{json.loads(child.stdout.readline())['port']}"
@@ -101,7 +105,7 @@ def server(
 ) -> Generator[Server, None, None]:
     """`voiceloop serve` on core 0."""
     with tempfile.TemporaryDirectory() as home:
-        env = {**os.environ, "OPENAI_BASE_URL": base_url, "XDG_STATE_HOME": home, "PYTHONPATH": str(ROOT)}
+        env = {**os.environ, **ELSEWHERE, "OPENAI_BASE_URL": base_url, "XDG_STATE_HOME": home, "PYTHONPATH": str(ROOT)}
         config = str(ROOT / "configs" / "openai.toml")
         child = subprocess.Popen(
             [*command, "serve", "--json", "--port", "0", "--config", config],
@@ -109,7 +113,7 @@ def server(
             text=True,
             env=env,
             cwd=ROOT,
-            preexec_fn=lambda: privileged(0, 1),
+            preexec_fn=lambda: privileged(0, 2),
         )
         try:
             assert child.stdout is not None
@@ -131,7 +135,7 @@ async def local(base_url: str, known: Sequence[Utterance], folder: Path) -> tupl
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(b"".join(Microphone(asking(known)).frames()))
-    config = override(load_config(ROOT / "configs" / "openai.toml", {}), {"service.base_url": base_url})
+    config = override(load_config(ROOT / "configs" / "openai.toml", ELSEWHERE), {"service.base_url": base_url})
     port = Timed(build.file_port([track], None, paced=True))
     async with build.assemble(config, port=port) as assembled:  # pyright: ignore[reportArgumentType]
         await Session(assembled.parts).run()
@@ -334,8 +338,8 @@ def row(stage: Stage, before: Stage | None, empty_mb: float) -> str:
     lines = [
         f"{stage.n} sessions, {100 * stage.talking:.0f} % talking; load average {stage.load:.1f}"
         + (f"; REFUSED: {stage.refused}" if stage.refused else ""),
-        f"  server: {100 * stage.core:.0f} % of a core, {1000 * stage.core / stage.n:.2f} ms of CPU a session-second; "
-        f"{stage.memory_mb:.0f} MB, {each_mb:.2f} for each session more",
+        f"  server: {100 * stage.core:.0f} % of a core, {1000 * stage.core / stage.n:.2f} ms of CPU a session-second,"
+        f" {stage.memory_mb:.0f} MB, {(stage.memory_mb - empty_mb) / stage.n:.2f} a session, {each_mb:.2f} a new one",
         f"  {'ms':24}{'n':>5}{'median':>9}{'p95':>9}{'p99':>9}",
         f"  {'added':24}{cells(stage.added, 50, 95, 99)}   cut off {stage.cut}, missed {stage.missed}",
         f"  {'ping':24}{cells(stage.pings, 50, 95, 99)}",
@@ -382,7 +386,7 @@ def main() -> int:
     known = utterances(args.directory, 1.5, args.longest)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if soft < 4096 else soft, hard))
-    privileged(core=1, priority=2)
+    privileged(core=1, priority=3)
     return run(known, args.sessions, args.seconds, args.questions)
 
 
