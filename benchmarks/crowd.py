@@ -226,6 +226,7 @@ class Person:
                 await self._ready.wait()
                 try:
                     await self._speak(socket)
+                    await socket.send('{"type":"end"}')  # or the session would wait for another connection
                 except ConnectionClosed as exc:
                     self.noted.troubles.append(f"closed: {exc}")
                 hearing.cancel()
