@@ -40,10 +40,11 @@ SHORT = ("ps_card001.flac", "ps_goforward.flac", "sb_spk1_snt1.flac", "sb_spk1_s
 
 
 class Timed:
-    """An AudioPort that notes when each reply first reached it, and how late its own ticks were."""
+    """An AudioPort that notes when it began, when each reply first reached it, and how late its own ticks were."""
 
     def __init__(self, port: AudioPort) -> None:
         self._port = port
+        self.began = 0.0
         self.first: dict[int, float] = {}
         self.late: list[float] = []
 
@@ -52,11 +53,11 @@ class Timed:
 
     async def frames(self) -> AsyncGenerator[Capture, None]:
         """Passes frames on."""
-        start, n = time.monotonic(), 0
+        self.began, n = time.monotonic(), 0
         async with aclosing(self._port.frames()) as frames:
             async for capture in frames:
                 n += 1
-                self.late.append(time.monotonic() - start - n * FRAME / RATE)
+                self.late.append(time.monotonic() - self.began - n * FRAME / RATE)
                 yield capture
 
     async def write(self, reply: int, pcm: Pcm) -> None:

@@ -37,9 +37,17 @@ class Peer(AudioPort, Protocol):
         """Samples of a reply that were written so far."""
         ...
 
+    def hear(self, pcm: Pcm) -> None:
+        """What the microphone heard, behind what came before; int16 (n,) at the peer's rate. Not while it is `full`."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether too much is unread."""
+        ...
+
     async def push(self, pcm: Pcm) -> None:
-        """What the microphone heard, behind what came before; int16 (n,) at the peer's rate. Waits while too much is
-        unread."""
+        """As `hear`, and waits as long as it is `full` then."""
         ...
 
     def residue(self, doubt: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +57,9 @@ class Page:
 
     async def receive(self) -> str | bytes | None:
         return await self.up.get()
+
+    def shortcut(self, take: Callable[[bytes], bool]) -> None:
+        """Frames take the long way."""
 
     async def send(self, frame: str | bytes) -> None:
         if self.cut:

@@ -79,6 +79,9 @@ class Rechunker:
 
     def feed(self, pcm: Pcm) -> Iterator[Pcm]:
         """Each complete piece so far, shape (size,); the rest waits for the next call."""
+        if pcm.size == self._size and not self._rest.size:  # as nearly all that come
+            yield pcm
+            return
         data = np.concatenate((self._rest, pcm)) if self._rest.size else pcm
         whole = data.size - data.size % self._size
         self._rest = data[whole:].copy()

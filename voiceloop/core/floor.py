@@ -179,6 +179,11 @@ class Floor:
         return self._replies[reply]
 
     @property
+    def empty(self) -> bool:
+        """Whether there is no reply that has not ended."""
+        return not self._replies
+
+    @property
     def audible(self) -> Reply | None:
         """The reply that has the floor."""
         return next((r for r in self._replies.values() if r.audible), None)
@@ -190,6 +195,8 @@ class Floor:
 
     def replies(self) -> list[Reply]:
         """All that have not ended, in the order in which they will be heard: a sign of life goes before others."""
+        if len(self._replies) < 2:
+            return list(self._replies.values())
         return sorted(self._replies.values(), key=lambda r: (r.state == "waiting", r.kind != "filler"))
 
     def count(self, kind: Kind) -> int:

@@ -18,11 +18,13 @@ class Loudness:
     def __init__(self) -> None:
         self._counts = [0] * (1 - round(SILENCE_DB))
         self._n = 0
+        self._loud_db: float | None = SILENCE_DB
 
     def add(self, level_db: float) -> None:
         """One frame of speech."""
         self._counts[min(0, max(round(SILENCE_DB), round(level_db)))] += 1  # negative: from the loud end
         self._n += 1
+        self._loud_db = None
 
     @property
     def known(self) -> bool:
@@ -32,6 +34,11 @@ class Loudness:
     @property
     def loud_db(self) -> float:
         """dBFS, to 1 dB; that of silence as long as too little was heard."""
+        if self._loud_db is None:  # it is asked for with each frame, also of silence
+            self._loud_db = self._found_db()
+        return self._loud_db
+
+    def _found_db(self) -> float:
         if self._n < _FEW:
             return SILENCE_DB
         rest = self._n * _LOUD

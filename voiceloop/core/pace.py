@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 _WORD = 1.2
@@ -59,6 +60,11 @@ class Word:
 
 def words(text: str) -> list[Word]:
     """The words of a text as they are said one after the other. A character of Chinese or Japanese is a word."""
+    return list(_words(text))
+
+
+@lru_cache(maxsize=256)  # asked again and again while a clause is heard
+def _words(text: str) -> tuple[Word, ...]:
     units = list(_UNITS.finditer(text))
     shouted = text.isupper()
     found: list[Word] = []
@@ -70,7 +76,7 @@ def words(text: str) -> list[Word]:
             stop += _FINAL
         found.append(Word(unit.end(), at, stop))
         at = stop + (_PAUSE if final else 0.0)
-    return found
+    return tuple(found)
 
 
 def length(text: str) -> float:

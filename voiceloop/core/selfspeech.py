@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from voiceloop.core.audio import ticks
 
@@ -78,11 +79,16 @@ UNLIKE = Likeness()
 
 def likeness(voiced: Voiced, heard: str | None, said: str) -> Likeness:
     """heard: the words, None while they are not known. said: what the loudspeaker has said last."""
-    words = _words(heard or "")
-    ours = _words(said)[-_LATELY:]
     sound = voiced.own / voiced.ticks if voiced.ticks else 0.0
-    share = _in_order(words, ours) / len(words) if words else 0.0
-    return Likeness(sound, share, len(words), voiced.ticks < _SCRAP)
+    share, n = _shared(heard or "", said)
+    return Likeness(sound, share, n, voiced.ticks < _SCRAP)
+
+
+@lru_cache(maxsize=256)  # the rules ask with each input, and the words rarely change in between
+def _shared(heard: str, said: str) -> tuple[float, int]:
+    """Share of the words heard that are ours, and how many were heard."""
+    words = _words(heard)
+    return _in_order(words, _words(said)[-_LATELY:]) / len(words) if words else 0.0, len(words)
 
 
 def _words(text: str) -> list[str]:

@@ -114,7 +114,7 @@ class Turns:
 
     def _listen(self, frame: ev.Voice) -> Sequence[Fact]:
         m = self._m
-        heard = m.floor.audible or next(iter(replies.public_answers(m)), None)
+        heard = None if m.floor.empty else m.floor.audible or next(iter(replies.public_answers(m)), None)
         deaf = heard is not None and replies.manner_of(m, heard) == "ignore"
         return m.hearing.voice(frame, deaf=deaf, reopen=m.work.reopenable, heed=m.heed)
 

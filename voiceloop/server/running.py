@@ -25,6 +25,7 @@ from voiceloop.server.app import make_app
 from voiceloop.server.batch import batch
 from voiceloop.server.bridge import Conversations, Limits, bridge_routes, conversations
 from voiceloop.server.endpoint import Desk
+from voiceloop.server.flow import ReadingAhead
 from voiceloop.server.keys import KeyFile
 from voiceloop.server.limits import Line, Rates
 from voiceloop.server.metrics import Assemble, Metrics
@@ -193,7 +194,7 @@ async def run(config: Config, app: ASGIApp, listener: socket.socket) -> None:
         uvicorn.Config(
             app,
             http="h11",
-            ws="websockets-sansio",
+            ws=ReadingAhead,
             ws_max_size=SOCKET_BYTES,
             ws_per_message_deflate=False,
             lifespan="off",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, cast
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from voiceloop.server.flow import SHORTCUT
 from voiceloop.wire import bridge
 
 
@@ -17,6 +19,11 @@ class Wire(Protocol):
 
     async def receive(self) -> str | bytes | None:
         """The next frame; None when the peer is gone."""
+        ...
+
+    def shortcut(self, take: Callable[[bytes], bool]) -> None:
+        """From now on binary frames may be given to `take` at once, in their order, instead of being received; those
+        that it does not take (False) are received as before. It must not raise."""
         ...
 
     async def send(self, frame: str | bytes) -> None:
@@ -84,6 +91,10 @@ class Socket:
             return None
         text = message.get("text")
         return cast("str | bytes", text if text is not None else message["bytes"])
+
+    def shortcut(self, take: Callable[[bytes], bool]) -> None:
+        """See `Wire`. Servers other than ours do not look for it."""
+        self._socket.scope.setdefault("extensions", {})[SHORTCUT] = take
 
     async def send(self, frame: str | bytes) -> None:
         """Waits until it is on its way. Raises ConnectionError when the peer is gone."""

@@ -172,10 +172,9 @@ class _Line:
 
 
 @asynccontextmanager
-async def deadline(seconds: float, stage: Stage, who: str, *, since: float | None = None) -> AsyncGenerator[None, None]:
-    """What takes longer inside raises ProviderTimeout. since: loop time at which the seconds began; default now."""
-    began = asyncio.get_running_loop().time() if since is None else since
-    scope = asyncio.timeout_at(began + seconds)
+async def deadline(seconds: float, stage: Stage, who: str) -> AsyncGenerator[None, None]:
+    """What takes longer inside raises ProviderTimeout."""
+    scope = asyncio.timeout(seconds)
     try:
         async with scope:
             yield
@@ -191,11 +190,16 @@ async def timed(stream: AsyncGenerator[T, None], seconds: float, stage: Stage, w
     async with aclosing(stream):
         since = clock()
         while True:
+            scope = asyncio.timeout_at(since + seconds)  # `deadline` costs more than some streams do
             try:
-                async with deadline(seconds, stage, who, since=since):
+                async with scope:
                     item = await anext(stream)
             except StopAsyncIteration:
                 return
+            except TimeoutError as late:
+                if not scope.expired():
+                    raise
+                raise _late(seconds, stage, who) from late
             if len(item):
                 yield item
                 since = clock()

@@ -36,7 +36,10 @@ REPORT_S = 0.5
 MOST_S = 2.0
 """Sound of the microphone that waits to be heard; who sends faster is read slower."""
 
-_BLOCK_S = 0.04
+_MOST_FRAMES = round(MOST_S * RATE) // FRAME
+_BLOCK_S = 0.1
+"""So much is sent at once while more waits: each message costs as much as a hundred of samples do."""
+
 _LOOK_S = 0.1
 
 
@@ -83,7 +86,8 @@ class _Ear:
     """The microphone's side: what waits to be fetched, and where the peer is.
 
     n: samples that came, at the peer's rate. until: how many must have come before it counts as back; None: it is, or
-    is away. deadline: after it they are not waited for. name: what it calls itself. doubt: its echo canceller's.
+    is away. deadline: after it they are not waited for. name: what it calls itself. doubt: its echo canceller's. look:
+    when time alone may have brought news.
     """
 
     frames: deque[Capture | ev.PortLost | ev.PortBack | ev.Notice] = field(
@@ -95,6 +99,7 @@ class _Ear:
     name: str = ""
     doubt: float = 0.0
     underruns: int = 0
+    look: asyncio.TimerHandle | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
     fetched: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -156,6 +161,10 @@ class PeerPort(LiveOutlet):
         """What the microphone heard, as it comes; and what becomes of the connection and the replies."""
         ear = self._ear
         while not self._closed:
+            ear.news.clear()  # before all else: what happens while a frame is heard is not to be missed
+            if not ear.frames:
+                for progress in self._news():
+                    yield progress
             while ear.frames:
                 what = ear.frames.popleft()
                 ear.fetched.set()
@@ -163,17 +172,10 @@ class PeerPort(LiveOutlet):
                     yield Capture(what.mic, None, self._news(), doubt=what.doubt)
                 else:
                     yield what
-            for progress in self._news():
-                yield progress
-            ear.news.clear()
-            if ear.frames or self._closed:
-                continue
-            patience_s = _LOOK_S if self._unheard or self._mouth.stopped or ear.until is not None else None
-            try:
-                async with asyncio.timeout(patience_s):
-                    await ear.news.wait()
-            except TimeoutError:
-                self._arrive()
+            # One timer for many frames: one for each wait was a tenth of what a quiet session costs.
+            if ear.look is None and (self._unheard or self._mouth.stopped or ear.until is not None):
+                ear.look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_again)
+            await ear.news.wait()
 
     async def write(self, reply: int, pcm: Pcm) -> None:
         """Queues samples of a reply at out_rate; waits above the high-water mark (2 s)."""
@@ -204,6 +206,8 @@ class PeerPort(LiveOutlet):
         """Ends `frames` and `outgoing`. Twice is legal."""
         self._closed = True
         self._playback.close()
+        if self._ear.look:
+            self._ear.look.cancel()
         self._ear.news.set()
         self._ear.fetched.set()
         self._mouth.news.set()
@@ -219,17 +223,26 @@ class PeerPort(LiveOutlet):
         """Samples of a reply that were written so far."""
         return self._playback.counts(reply)[0]
 
-    async def push(self, pcm: Pcm) -> None:
-        """What the microphone heard, behind what came before; int16 (n,) at mic_hz. Waits while MOST_S are unread."""
+    def hear(self, pcm: Pcm) -> None:
+        """What the microphone heard, behind what came before; int16 (n,) at mic_hz. Not while it is `full`."""
         ear = self._ear
         ear.n += pcm.size
         for frame in self._rechunker.feed(self._resampler.process(pcm) if self._resampler else pcm):
             ear.put(Capture(frame, doubt=ear.doubt))
         if ear.until is not None and ear.n >= ear.until:
             self._arrive(now=True)
-        while len(ear.frames) * FRAME > MOST_S * RATE and not self._closed:
-            ear.fetched.clear()
-            await ear.fetched.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether MOST_S are unread."""
+        return len(self._ear.frames) > _MOST_FRAMES and not self._closed
+
+    async def push(self, pcm: Pcm) -> None:
+        """As `hear`, and waits as long as it is `full` then."""
+        self.hear(pcm)
+        while self.full:
+            self._ear.fetched.clear()
+            await self._ear.fetched.wait()
 
     def residue(self, doubt: float) -> None:
         """How likely what is pushed from now on is our own voice, which the peer's echo canceller left, 0..1."""
@@ -273,7 +286,8 @@ class PeerPort(LiveOutlet):
                 yield Stop()
             now = self._now()
             room = self._lead - (mouth.heard.end - mouth.heard.at(now))
-            piece = None if mouth.away or room < block // 2 else playback.take(min(room, block))
+            wanted = min(block, playback.waiting)
+            piece = None if mouth.away or room < wanted else playback.take(wanted)
             if piece is not None:
                 mouth.playing = True
                 mouth.heard.sent(playback.pulled, now)
@@ -282,9 +296,10 @@ class PeerPort(LiveOutlet):
                 continue
             if self._closed:
                 break
-            busy = self._unheard and playback.waiting and not mouth.away
+            busy = self._unheard and wanted and not mouth.away
+            patience_s = min(max((wanted - room) / playback.rate, _BLOCK_S / 4), _BLOCK_S) if busy else None
             try:
-                async with asyncio.timeout(_BLOCK_S / 2 if busy else None):
+                async with asyncio.timeout(patience_s):
                     await mouth.news.wait()
             except TimeoutError:
                 pass
@@ -293,7 +308,12 @@ class PeerPort(LiveOutlet):
 
     @property
     def _unheard(self) -> bool:
-        return self._mouth.heard.surely(self._now()) < self._mouth.heard.end
+        return not self._playback.told and self._mouth.heard.surely(self._now()) < self._mouth.heard.end
+
+    def _look_again(self) -> None:
+        self._ear.look = None
+        self._arrive()
+        self._ear.news.set()
 
     def _withdraw(self) -> int:
         """What was sent and is not surely heard waits again, and the peer is to drop it. Returns how many samples of it
@@ -309,7 +329,10 @@ class PeerPort(LiveOutlet):
         return probably - surely
 
     def _news(self) -> tuple[Progress, ...]:
-        mouth, now = self._mouth, self._now()
+        mouth = self._mouth
+        if self._playback.told and not mouth.stopped:
+            return ()  # as for nearly every frame
+        now = self._now()
         found = self._playback.news(mouth.heard.surely(now))
         if not mouth.stopped:
             return found

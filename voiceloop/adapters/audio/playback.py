@@ -62,6 +62,11 @@ class Playback:
         return self._room.used
 
     @property
+    def told(self) -> bool:
+        """True if `news` has nothing to tell, however far the loudspeaker is, and nobody waits to write."""
+        return self._timeline.told and not self._room.used
+
+    @property
     def quiet(self) -> bool:
         """True if the last `pull` gave silence only."""
         return self._timeline.quiet
@@ -178,6 +183,7 @@ class Playback:
                 self._room.used -= track.take(n - track.handed).size
             if not track.pieces and track in self._line:
                 self._line.remove(track)
+        self._room.look()
 
     def where(self, reply: int, n: int) -> int | None:
         """The position on the output of a reply's sample, if what follows it is still waited for."""

@@ -21,6 +21,11 @@ class Timeline:
         self._spans: deque[_Span] = deque(maxlen=MOST)
         self._untold: list[Progress] = []
 
+    @property
+    def told(self) -> bool:
+        """True if all that was given is heard, and `news` has said so."""
+        return not self._spans and not self._untold
+
     def add(self, offset: int, reply: int, n: int, piece: Pcm) -> None:
         """The samples of a reply from n on stand `offset` samples behind the end."""
         at = self.end + offset
