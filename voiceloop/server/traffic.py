@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voiceloop.server.exchange import REFUSED, RESUMED
-from voiceloop.server.wires import word
+from voiceloop.server.wires import COUNT, word
 
 _REQUEST_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -78,6 +78,7 @@ class Metered:
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         traffic, door = self._traffic, DOORS.get(scope["path"], "other")
         came, went = traffic.bytes.labels(door, "in"), traffic.bytes.labels(door, "out")
+        scope[COUNT] = came.inc
         reason = "cancelled"  # neither side closed it
 
         async def received() -> Message:

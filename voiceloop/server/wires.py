@@ -14,6 +14,10 @@ from voiceloop.server.flow import SHORTCUT
 from voiceloop.wire import bridge
 
 
+COUNT = "voiceloop.count"
+"""Key in an ASGI scope: a function that is told the bytes of what does not come by `receive`."""
+
+
 class Wire(Protocol):
     """A connection: frames as text or bytes."""
 
@@ -67,6 +71,10 @@ def word(code: int) -> str:
     return _WORDS.get(code, "other")
 
 
+def _uncounted(n: int) -> None:
+    """Nobody counts."""
+
+
 class Socket:
     """A `Wire` on Starlette."""
 
@@ -94,7 +102,16 @@ class Socket:
 
     def shortcut(self, take: Callable[[bytes], bool]) -> None:
         """See `Wire`. Servers other than ours do not look for it."""
-        self._socket.scope.setdefault("extensions", {})[SHORTCUT] = take
+        scope = self._socket.scope
+        count = cast("Callable[[int], None]", scope.get(COUNT, _uncounted))
+
+        def taken(frame: bytes) -> bool:
+            if not take(frame):
+                return False
+            count(len(frame))
+            return True
+
+        scope.setdefault("extensions", {})[SHORTCUT] = taken
 
     async def send(self, frame: str | bytes) -> None:
         """Waits until it is on its way. Raises ConnectionError when the peer is gone."""
