@@ -37,8 +37,9 @@ guided optimization, asyncio's own loop), while others worked on it: load averag
   a session, MB                       1.09     1.10     1.08
 
 Voice to voice 817 ms over `/ws`, 816 by the local loop; the same question takes 1.2 ms longer [0.6, 2.1] (n = 8).
-The goal, p95 of `added` below 100 ms with 100 sessions, is missed here: they need a little more than the core. A fifth
-of it is Silero (2.2 ms a session-second).
+The goal, p95 of `added` below 100 ms with 100 sessions, is missed here: they saturate the core, also on a quiet machine
+(load average 1.2: p95 420 to 680 ms, with and without real-time priority, with a collector that rarely runs). Of the
+samples of a profile at 70 sessions a third of the main thread's are in Silero's network.
 """
 
 from __future__ import annotations
