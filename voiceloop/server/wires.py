@@ -13,7 +13,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from voiceloop.server.flow import SHORTCUT
 from voiceloop.wire import bridge
 
-
 COUNT = "voiceloop.count"
 """Key in an ASGI scope: a function that is told the bytes of what does not come by `receive`."""
 
