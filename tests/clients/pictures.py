@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,25 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from playwright.sync_api import sync_playwright
 
 from tests.e2e.test_talk import storyteller
-from tests.program import ROOT, environment, recording
-from voiceloop.core.audio import RATE, silence
+from tests.program import ROOT, environment
 
+from .chromium import launched, people
 from .test_browser import INSECURE, REFUSE, VOICE
 from .webserver import Cable, Puppet, served
 
 README = ROOT / "tests" / "data" / "browser.webp"
 SIZES = {"phone": (390, 844), "desk": (1280, 800), "wall": (1080, 1920)}
-FLAGS = [
-    "--no-sandbox",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    "--autoplay-policy=no-user-gesture-required",
-]
-
 TALK = [
     ("What is the weather going to be in Lisbon tomorrow?", "Sunny and warm, around twenty-four degrees."),
     ("And what should I pack for three days?", "Two light shirts, something for the evenings, and sunglasses."),
@@ -243,14 +234,6 @@ COLLAGE = """<!doctype html><style>
 </style><img class=desk src="%s"><img class=phone src="%s">"""
 
 
-def microphone(folder: Path) -> Path:
-    """People: a command, a question over the story that answers it, and a long sentence after that."""
-    path = folder / "people.wav"
-    parts = [recording("ps_goforward.flac"), silence(6 * RATE), recording("sb_spk1_snt5.flac"), silence(12 * RATE)]
-    soundfile.write(path, np.concatenate([silence(RATE), *parts, recording("jfk.flac"), silence(60 * RATE)]), RATE)
-    return path
-
-
 @contextmanager
 def talking(folder: Path) -> Iterator[str]:
     """`voiceloop serve` with a storyteller."""
@@ -267,8 +250,7 @@ def talking(folder: Path) -> Iterator[str]:
 def readme(driver: Any, folder: Path) -> None:
     """The real thing: in the middle of an answer on a desk, and while somebody speaks on a phone."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone(folder)}%noloop"]
-    browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+    browser = launched(driver, people(folder), granted=True)
     moments = (("desk", "light", "[data-view=speaking]"), ("phone", "dark", "[data-view=hearing]"))
     shots: list[str] = []
     with talking(folder) as url:
@@ -305,7 +287,7 @@ def main() -> None:
         if wanted.readme:
             readme(driver, wanted.folder)
             return
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = launched(driver, granted=True)
         all_of_them(browser, wanted.folder, wanted.only)
         browser.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -19,12 +18,12 @@ import soundfile
 
 from tests.e2e.test_talk import STORY, SUNDAY, said_in, storyteller
 from tests.program import ROOT, environment, misheard, recording
-from voiceloop.core.audio import RATE, Pcm, silence
+from voiceloop.core.audio import RATE, Pcm
 
+from .chromium import CHROMIUM, launched, people
 from .webserver import TOKEN, Cable, Puppet, served
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
 
 # Mostly it waits, as what talks through the sound server does: it runs beside the rest.
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
@@ -58,33 +57,10 @@ LOGIC = "async (argument) => { const m = await import('/static/voiceloop.js'); r
 
 
 @pytest.fixture(scope="module")
-def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sentences of people: a question, one over its answer 7.5 s later, and a long one."""
-    path = tmp_path_factory.mktemp("microphone") / "people.wav"
-    parts = [
-        silence(RATE),
-        recording("ps_goforward.flac"),
-        silence(6 * RATE),
-        recording("sb_spk1_snt5.flac"),
-        silence(12 * RATE),
-        recording("jfk.flac"),
-        silence(60 * RATE),
-    ]
-    soundfile.write(path, np.concatenate(parts), RATE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser(microphone: Path) -> Iterator[Any]:
-    """Debian's, whose microphone is a file that begins anew for each page."""
-    flags = [
-        "--no-sandbox",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={microphone}%noloop",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's."""
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = launched(driver, people(tmp_path_factory.mktemp("microphone")))
         yield browser
         browser.close()
 

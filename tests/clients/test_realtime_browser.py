@@ -25,13 +25,13 @@ from tests.e2e.test_talk import said_in
 from tests.program import misheard, recording
 from voiceloop.core.audio import RATE, silence
 
+from .chromium import CHROMIUM, launched
 from .house.storyteller import STORY
 from .serving import HERE, Server, node, serving
 from .test_browser import TAP, VOICE, heard_in
 from .webserver import served
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
 
 FORWARD, CLUBS = "go forward ten meters", "ten of clubs"
@@ -73,15 +73,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     path = tmp_path_factory.mktemp("microphone") / "people.wav"
     parts = [silence(RATE), recording("ps_goforward.flac"), silence(5 * RATE), recording("ps_card001.flac")]
     soundfile.write(path, np.concatenate([*parts, silence(60 * RATE)]), RATE)
-    flags = [
-        "--no-sandbox",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={path}%noloop",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = launched(driver, path, granted=True)
         yield browser
         browser.close()
 

@@ -22,7 +22,7 @@ SPEAKER = "SPEAKER"
 MICBUS = "MICBUS"
 MICROPHONE = "MICROPHONE"
 
-_ATTEMPTS, _STALL_S = 5, 0.01
+_ATTEMPTS, _STALL_S = 5, 0.02  # a block of sound: what is shorter moves nothing
 
 # norewinds=1: without it the first callbacks come only after a second.
 SCRIPT = """

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.program import environment, misheard, voiceloop
 from voiceloop.core.silence import CHIME
 
 from .soundserver import SoundServer, unless_stalled
-from .test_talk import Talk, check_barge_in, reaching, said_in, storyteller
+from .test_talk import Talk, check_barge_in, reaching, said_in, storyteller, talking
 
 pytestmark = pytest.mark.e2e
 
@@ -127,20 +127,9 @@ def served(embedded: None, tmp_path: Path) -> Iterator[House]:
         yield made
 
 
-@contextmanager
-def connected(server: SoundServer, home: Path, address: str, **variables: str) -> Iterator[Talk]:
+def connected(server: SoundServer, home: Path, address: str, **variables: str) -> AbstractContextManager[Talk]:
     """A satellite that listens."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "voiceloop", "connect", "--json", address],
-        cwd=home, env=reaching(server, home) | variables,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        talk = Talk(process)
-        try:
-            talk.until("Ready")
-            yield talk
-        finally:
-            talk.kill()
+    return talking(server, home, address, command="connect", **variables)
 
 
 @contextmanager

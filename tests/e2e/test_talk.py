@@ -93,10 +93,10 @@ def reaching(server: SoundServer, home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def talking(server: SoundServer, home: Path, *arguments: str, **variables: str) -> Iterator[Talk]:
+def talking(server: SoundServer, home: Path, *arguments: str, command: str = "run", **variables: str) -> Iterator[Talk]:
     """A conversation through the sound server, already listening."""
     with subprocess.Popen(
-        [sys.executable, "-m", "voiceloop", "run", "--json", *arguments],
+        [sys.executable, "-m", "voiceloop", command, "--json", *arguments],
         cwd=home, env=reaching(server, home) | variables,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip

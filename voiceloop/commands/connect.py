@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from contextlib import ExitStack
 
 from voiceloop import build
 from voiceloop.commands.configured import configured
+from voiceloop.commands.shown import Shown
 from voiceloop.commands.talk import keys_of
 from voiceloop.config import Config
 from voiceloop.errors import ConfigError
@@ -28,28 +28,16 @@ def connect(args: argparse.Namespace) -> int:
 
 
 async def _converse(config: Config, server: str, key: str, *, as_json: bool) -> None:
-    from voiceloop.screen import JsonLines, Screen
+    from voiceloop.screen import Screen
 
-    gone: list[BrokenPipeError] = []
-
-    def observe(event: object) -> None:
-        try:
-            show(event)
-        except BrokenPipeError as exc:
-            gone.append(exc)
-            satellite.close()
-
-    satellite, notices = build.satellite(config, server, key, [observe])
     with ExitStack() as stack:
         screen = None if as_json else stack.enter_context(Screen())
-        show = screen or JsonLines()
+        shown = Shown(screen)
+        satellite, notices = build.satellite(config, server, key, [shown])
+        shown.end = satellite.close
         for notice in notices:
-            if screen:
-                screen.note(notice, "yellow")
-            else:
-                print(json.dumps({"event": "Notice", "stage": "session", "text": notice}), flush=True)
+            shown.note(notice)
         if screen:
             stack.enter_context(keys_of(satellite, screen, talk=config.turn.mode == "push_to_talk"))
         await satellite.run()
-    if gone:
-        raise gone[0]
+    shown.check()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from voiceloop import build
 from voiceloop.commands.configured import configured
+from voiceloop.commands.shown import Shown
 from voiceloop.errors import ConfigError, DeviceError
 from voiceloop.process import wait_for
 
@@ -68,19 +69,13 @@ def devices(args: argparse.Namespace) -> int:
 
 
 async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | None, missing: str | None) -> None:
-    from voiceloop.screen import JsonLines, Screen
+    from voiceloop.screen import Screen
 
     with ExitStack() as stack:
         # As fast as possible, time is not the clock's: its milliseconds would mean nothing.
         real_time = port is None or not port.stepped
         screen = None if args.json else stack.enter_context(Screen(latency=real_time))
-
-        def note(sentence: str) -> None:
-            if screen:
-                screen.note(sentence, "yellow")
-            else:
-                print(json.dumps({"event": "Notice", "stage": "session", "text": sentence}), flush=True)
-
+        shown = Shown(screen)
         async with build.assemble(config, port=port) as assembled:
             notices = [*assembled.notices]
             if missing is not None:
@@ -92,13 +87,13 @@ async def _converse(args: argparse.Namespace, config: Config, port: AudioPort | 
                     f"ears {names['stt']}, voice {names['tts']}, vad {names['vad']}, handler {names['handler']}"
                 )
             for notice in notices:
-                note(notice)
-            parts = _written_down(args, config, assembled, stack, note)
+                shown.note(notice)
+            parts = _written_down(args, config, assembled, stack, shown.note)
             talk = config.turn.mode == "push_to_talk"
             if screen and real_time:
-                await _until_nobody_reads(parts, screen, lambda session: keys_of(session, screen, talk=talk))
+                await _until_nobody_reads(parts, shown, lambda session: keys_of(session, screen, talk=talk))
             else:
-                await _until_nobody_reads(parts, screen or JsonLines())
+                await _until_nobody_reads(parts, shown)
         output = _DEMO_WAV if missing is not None and port is not None else args.output
         if screen and port is not None and output:
             screen.note(f"What it said is in {output}.")
@@ -138,27 +133,18 @@ def keys_of(session: Controls, screen: Screen, *, talk: bool) -> Generator[None]
 
 async def _until_nobody_reads(
     parts: Parts,
-    show: Callable[[object], None],
+    shown: Shown,
     around: Callable[[Session], AbstractContextManager[None]] = lambda session: nullcontext(),
 ) -> None:
     """A session, shown to its end. Raises BrokenPipeError when the reader of standard output has gone."""
     from voiceloop.session.session import Session
 
-    gone: list[BrokenPipeError] = []
-
-    def observe(event: object) -> None:
-        try:
-            show(event)
-        except BrokenPipeError as exc:
-            gone.append(exc)
-            session.close()
-
     # A tap may be an observer too: the trace keeps latencies.
-    session = Session(parts, [observe, *(tap for tap in parts.taps if callable(tap))])
+    session = Session(parts, [shown, *(tap for tap in parts.taps if callable(tap))])
+    shown.end = session.close
     with around(session):
         await session.run()
-    if gone:
-        raise gone[0]
+    shown.check()
 
 
 def _file_port(args: argparse.Namespace, files: list[str]) -> AudioPort:
