@@ -290,8 +290,8 @@ def test_a_lost_device_ends_the_frames(happens: Callable[[SoundServer], object],
             )
             time.sleep(0.5)
             happens(server)
-            # 2 s of watchdog; the rest is for a busy machine.
-            assert message in child.result(timeout_s=10)["said"]
+            # 2 s of watchdog, and 10 until a driver that hangs in closing is left alone (Settings.open_s).
+            assert message in child.result()["said"]
 
     unless_stalled(scene)
 
