@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from voiceloop.adapters.audio.playback import Playback
     from voiceloop.adapters.audio.portaudio import DeviceInfo, Wish
     from voiceloop.adapters.audio.sounddevice import Settings, SoundDevicePort
+    from voiceloop.adapters.vad.together import Together
     from voiceloop.satellite.satellite import Satellite
 
 _DEVICES_S = 10.0
@@ -58,7 +59,7 @@ _SOUND_FILES = (".wav", ".flac", ".ogg", ".aiff", ".aif")
 @dataclass(frozen=True, slots=True)
 class Engines:
     """The engines that sessions may share. names: which were chosen, by port. load: of the queue before the embedded
-    ones."""
+    ones. together: their voice activity detectors judge at the same time; None: each for itself."""
 
     transcriber: Transcriber
     synthesizer: Synthesizer
@@ -66,6 +67,7 @@ class Engines:
     end_of_turn: EndOfTurn | None
     names: dict[str, str]
     load: Callable[[], Load] = Load
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ async def assemble(
     of the parts and run inside.
     """
     async with AsyncExitStack() as closing:
+        found, vad_name = vad(config, shared.together if shared else None)
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
-        found, vad_name = vad(config)
         echo, barge_in, notices = echo_canceller(config) if port is None else (None, True, ())
         others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
@@ -142,7 +144,7 @@ async def engines(
         )
         name = config.handler.name if handler is None else type(handler).__name__
         names = {"stt": choose(config, "stt"), "tts": choose(config, "tts"), "handler": name}
-        yield Engines(hearing, speaking, answering, end_of_turn(tools), names, lambda: workers.load)
+        yield Engines(hearing, speaking, answering, end_of_turn(tools), names, lambda: workers.load, makers.together())
 
 
 async def warm(shared: Engines) -> None:
@@ -345,11 +347,12 @@ def _device(name: str | int) -> str | int | None:
     return None if name == "" else name
 
 
-def vad(config: Config) -> tuple[Vad, str]:
-    """The configured voice activity detector, and its name. Raises ConfigError."""
+def vad(config: Config, together: Together | None = None) -> tuple[Vad, str]:
+    """The configured voice activity detector, and its name. together: with whom it judges, if it can. Raises
+    ConfigError."""
     name = choose(config, "vad")
     make: Callable[[Config], Vad] = find("vad", name).load()
-    return make(config), name
+    return makers.silero(config, together) if name == "silero" else make(config), name
 
 
 @asynccontextmanager

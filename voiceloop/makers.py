@@ -37,6 +37,7 @@ from voiceloop.tally import Tally
 if TYPE_CHECKING:
     from voiceloop.adapters.http import Service
     from voiceloop.adapters.tts.body import Decoder
+    from voiceloop.adapters.vad.together import Together
     from voiceloop.adapters.websocket import WebSocket
 
 _OPENAI = "https://api.openai.com/v1"
@@ -172,13 +173,20 @@ def distant_port(out_hz: int) -> Peer:
     return DistantPort(StreamResampler, out_hz=out_hz)
 
 
-def silero(config: Config) -> Vad:
+def together() -> Together:
+    """What the Silero models of several sessions share."""
+    from voiceloop.adapters.vad.together import Together
+
+    return Together()
+
+
+def silero(config: Config, together: Together | None = None) -> Vad:
     """The Silero model, woken by webrtcvad."""
     from voiceloop.adapters.vad.gated import GatedVad
     from voiceloop.adapters.vad.silero import SileroVad
     from voiceloop.adapters.vad.webrtc import WebrtcVad
 
-    return GatedVad(WebrtcVad(0), SileroVad())
+    return GatedVad(WebrtcVad(0), SileroVad(together))
 
 
 def webrtc(config: Config) -> Vad:

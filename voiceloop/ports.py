@@ -6,7 +6,7 @@ Adapters implement them, `build.py` chooses, the session uses. Streams are async
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
@@ -153,6 +153,15 @@ class Vad(Protocol):
 
     def reset(self) -> None:
         """Forgets what it heard."""
+        ...
+
+
+@runtime_checkable
+class SharingVad(Vad, Protocol):
+    """One of many that judge together: what each costs is less, and it may have to be waited for."""
+
+    def judge(self, frame: Pcm) -> float | Awaitable[float]:
+        """As `probability`; an awaitable is to be awaited before the next call, and comes within 20 ms."""
         ...
 
 

@@ -112,6 +112,7 @@ class Conversation:
         self._session: Session | None = None
         self._post = _Post()
         self._contact: _Contact | None = None
+        self._now = asyncio.get_running_loop().time
         now = self._now()
         self._since = _Since(now, now, now)
         self._over: Closing | None = None
@@ -378,6 +379,3 @@ class Conversation:
 
     def _put(self, message: bridge.ToPeer) -> None:
         self._post.put(message, self._now())
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from voiceloop.core.audio import FRAME, RATE, SILENCE_DB, Pcm, Tape, level_db, silence
 from voiceloop.core.events import Flushed, Played, Voice
-from voiceloop.ports import Capture, EchoCanceller, Progress, Tap, Vad
+from voiceloop.ports import Capture, EchoCanceller, Progress, SharingVad, Tap, Vad
 
 _MUTED = silence(FRAME)
 
@@ -25,7 +25,7 @@ _LOOK, _KEPT = 250, 10 * RATE
 
 
 class Ears:
-    """Plain calls only: one frame costs no await and no task."""
+    """Plain calls only, one frame costs no await and no task; where many sessions judge together, some are awaited."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Ears:
     ) -> None:
         """capacity: samples that can be read again. idle: whether nothing is going on, so that most of them cannot be
         asked for: a session that listens for hours is small."""
-        self._vad = vad
+        self._judge = vad.judge if isinstance(vad, SharingVad) else vad.probability
         self._echo = echo
         self._feed = feed
         self._tape = Tape(capacity)
@@ -52,8 +52,8 @@ class Ears:
         self.lost = 0
         """Microphone samples lost so far, because the session was too slow to fetch them."""
 
-    def hear(self, capture: Capture) -> None:
-        """Feeds what one frame tells."""
+    def hear(self, capture: Capture) -> Awaitable[None] | None:
+        """Feeds what one frame tells; what it gives is to be awaited before the next one."""
         for progress in capture.played:
             self.learn(progress)
         self.lost += capture.lost
@@ -66,7 +66,17 @@ class Ears:
         self._tape.append(mic)
         for tap in self._taps:
             tap.mic(mic)
-        p = round(float(self._vad.probability(mic)), 3)
+        p = self._judge(mic)
+        if isinstance(p, Awaitable):
+            return self._later(p, mic, doubt)
+        self._tell(p, mic, doubt)
+        return None
+
+    async def _later(self, judged: Awaitable[float], mic: Pcm, doubt: float) -> None:
+        self._tell(await judged, mic, doubt)
+
+    def _tell(self, probability: float, mic: Pcm, doubt: float) -> None:
+        p = round(float(probability), 3)
         if p >= _INTERESTING:
             self._attentive = _ATTENTION
         if self._attentive or self._frames % _SELDOM == 0:

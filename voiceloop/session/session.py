@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -250,7 +250,8 @@ class Session:
             self._work_off()
             async with aclosing(port.frames()) as frames:
                 async for capture in frames:
-                    self._take(capture)
+                    if (judged := self._take(capture)) is not None:
+                        await judged
                     if port.stepped:
                         await self._runs.settled()
                     if port.exhausted and self._idle():
@@ -258,12 +259,12 @@ class Session:
         finally:
             life.stop.set()
 
-    def _take(self, what: Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice) -> None:
-        """What the port tells."""
+    def _take(self, what: Capture | Progress | ev.PortLost | ev.PortBack | ev.Notice) -> Awaitable[None] | None:
+        """What the port tells; what it gives is to be awaited before more is taken."""
         match what:
             case Capture():
                 self._clock.advance(what.mic.size)
-                self._ears.hear(what)
+                return self._ears.hear(what)
             case Progress():
                 self._ears.learn(what)
             case ev.Notice():
@@ -273,6 +274,7 @@ class Session:
                 if not self._life.late:
                     self._parts.vad.reset()  # what it heard last is not what comes next
                 self.feed(what)
+        return None
 
     def _idle(self) -> bool:
         return self._turns.idle and not self._runs.busy

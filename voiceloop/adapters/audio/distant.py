@@ -46,7 +46,7 @@ class DistantPort(PeerPort):
         n = min(self._playback.flush(reply), self._at.pop(reply, 0) + unsure)
         mouth.heard.stopped(now)
         mouth.stopped[reply] = n, now
-        self._ear.news.set()
+        self._ear.news.ring()
         mouth.news.set()
         return n
 

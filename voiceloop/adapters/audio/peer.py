@@ -81,6 +81,32 @@ class Heard:
         return self.at(now - UNSURE_S)
 
 
+class _Bell:
+    """An `asyncio.Event` for one who waits. That asks which loop runs with every wait, and so with every frame: before
+    Python 3.12 a call to the system."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Ends the wait, or the next one."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        """It has not rung."""
+        self._rung = False
+
+    async def wait(self) -> None:
+        """Until it rings; at once if it has rung since it was cleared."""
+        if not self._rung:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+
 @dataclass(slots=True)
 class _Ear:
     """The microphone's side: what waits to be fetched, and where the peer is.
@@ -100,12 +126,12 @@ class _Ear:
     doubt: float = 0.0
     underruns: int = 0
     look: asyncio.TimerHandle | None = None
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    news: _Bell = field(default_factory=_Bell)
     fetched: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, what: Capture | ev.PortLost | ev.PortBack | ev.Notice) -> None:
         self.frames.append(what)
-        self.news.set()
+        self.news.ring()
 
 
 @dataclass(slots=True)
@@ -146,6 +172,7 @@ class PeerPort(LiveOutlet):
         self._rechunker = Rechunker(FRAME)
         self._resampler = None if mic_hz == RATE else resampler(mic_hz, RATE)
         self._closed = False
+        self._now = asyncio.get_running_loop().time
 
     # --- the session's side ---
 
@@ -199,7 +226,7 @@ class PeerPort(LiveOutlet):
         n = min(queued, super().flush(reply) + unsure)
         told = self.reports and not self._mouth.away
         self._mouth.stopped[reply] = n, self._now() + (REPORT_S if told else 0.0)
-        self._ear.news.set()
+        self._ear.news.ring()
         return n
 
     async def close(self) -> None:
@@ -208,7 +235,7 @@ class PeerPort(LiveOutlet):
         self._playback.close()
         if self._ear.look:
             self._ear.look.cancel()
-        self._ear.news.set()
+        self._ear.news.ring()
         self._ear.fetched.set()
         self._mouth.news.set()
 
@@ -259,7 +286,7 @@ class PeerPort(LiveOutlet):
             mouth.heard.reported(at, self._now())
         else:
             self._playback.skip(reply, n)
-        self._ear.news.set()
+        self._ear.news.ring()
 
     def away(self, reason: str) -> None:
         """The connection is lost: what is said meanwhile comes when it is back. reason: a sentence for the user."""
@@ -272,7 +299,7 @@ class PeerPort(LiveOutlet):
         come yet they are waited for, at most patience_s."""
         if self._mouth.away:
             self._ear.until, self._ear.deadline, self._ear.name = until, self._now() + patience_s, name
-            self._ear.news.set()
+            self._ear.news.ring()
             self._arrive(now=self._ear.n >= until)
 
     async def outgoing(self) -> AsyncGenerator[Sound | Stop, None]:
@@ -291,7 +318,7 @@ class PeerPort(LiveOutlet):
             if piece is not None:
                 mouth.playing = True
                 mouth.heard.sent(playback.pulled, now)
-                self._ear.news.set()
+                self._ear.news.ring()
                 yield Sound(*piece)
                 continue
             if self._closed:
@@ -313,7 +340,7 @@ class PeerPort(LiveOutlet):
     def _look_again(self) -> None:
         self._ear.look = None
         self._arrive()
-        self._ear.news.set()
+        self._ear.news.ring()
 
     def _withdraw(self) -> int:
         """What was sent and is not surely heard waits again, and the peer is to drop it. Returns how many samples of it
@@ -350,6 +377,3 @@ class PeerPort(LiveOutlet):
             ear.until, self._mouth.away = None, False
             ear.put(ev.PortBack(ear.name))
             self._mouth.news.set()
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

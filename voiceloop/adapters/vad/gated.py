@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 
 from voiceloop.core.audio import Pcm
-from voiceloop.ports import Vad
+from voiceloop.ports import SharingVad, Vad
 
 _HOLD = 50
 """Frames (1 s) for which the model goes on after the cheap detector last heard something."""
@@ -32,17 +33,27 @@ class GatedVad:
     def probability(self, frame: Pcm) -> float:
         """See `ports.Vad`; `cheap` refuses other shapes. The first frame after a rest costs some frames of the model at
         once, under 1 ms."""
+        return self._model.probability(frame) if self._wakes(frame) else _QUIET
+
+    def judge(self, frame: Pcm) -> float | Awaitable[float]:
+        """See `ports.SharingVad`."""
+        if not self._wakes(frame):
+            return _QUIET
+        model = self._model
+        return model.judge(frame) if isinstance(model, SharingVad) else model.probability(frame)
+
+    def _wakes(self, frame: Pcm) -> bool:
+        """Whether the model is to hear it, and has heard what came before."""
         if self._cheap.probability(frame) >= 0.5:
             self._left = _HOLD
         if not self._left:
             self._missed.append(frame)
-            return _QUIET
+            return False
         self._left -= 1
-        if self._missed:
-            for missed in self._missed:
-                self._model.probability(missed)
-            self._missed.clear()
-        return self._model.probability(frame)
+        for missed in self._missed:
+            self._model.probability(missed)
+        self._missed.clear()
+        return True
 
     def reset(self) -> None:
         """Forgets what it heard."""
