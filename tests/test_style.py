@@ -23,6 +23,7 @@ CATCH_ALL = {
     "voiceloop/adapters/handlers/function.py": "the user's own code is foreign",
     "voiceloop/adapters/audio/sounddevice.py": "a broken stream still closes",
     "voiceloop/adapters/audio/desk.py": "its thread hands exceptions over",
+    "voiceloop/adapters/vad/together.py": "whoever waits for a shared run is told why it failed",
 }
 """Where everything may be caught, and why. Elsewhere an adapter may only turn it into one of our errors."""
 

@@ -184,9 +184,10 @@ def silero(config: Config, together: Together | None = None) -> Vad:
     """The Silero model, woken by webrtcvad."""
     from voiceloop.adapters.vad.gated import GatedVad
     from voiceloop.adapters.vad.silero import SileroVad
+    from voiceloop.adapters.vad.together import SharingSilero
     from voiceloop.adapters.vad.webrtc import WebrtcVad
 
-    return GatedVad(WebrtcVad(0), SileroVad(together))
+    return GatedVad(WebrtcVad(0), SharingSilero(together) if together else SileroVad())
 
 
 def webrtc(config: Config) -> Vad:

@@ -56,8 +56,7 @@ class AudioPort(Protocol):
 
     paced: frames come by the clock. stepped: a frame comes when it is fetched, and the session fetches it only
     when no work is outstanding; playback then advances one frame's worth with each frame.
-    Order of calls: `open`, then `frames` once, the rest at any time in between, `close` last (twice is legal).
-    """
+    Order of calls: `open`, then `frames` once, the rest at any time in between, `close` last (twice is legal)."""
 
     @property
     def out_rate(self) -> int:
@@ -129,40 +128,32 @@ class OtherSound(Protocol):
 
 
 class Resampler(Protocol):
-    """Converts one stream between two fixed rates; keeps state between calls."""
+    """Converts one stream between two fixed rates; keeps state between calls. `process` gives what can be given so far,
+    `flush` what was held back, and starts anew."""
 
-    def process(self, pcm: Pcm) -> Pcm:
-        """The samples that can be given so far."""
-        ...
-
-    def flush(self) -> Pcm:
-        """What was held back, and starts anew."""
-        ...
+    def process(self, pcm: Pcm) -> Pcm: ...
+    def flush(self) -> Pcm: ...
 
 
 class Vad(Protocol):
-    """Voice activity detector."""
+    """Voice activity detector. `reset`: it forgets what it heard."""
 
     def probability(self, frame: Pcm) -> float:
         """Probability of speech in one frame, 0..1.
 
         frame: int16 (320,), 16 kHz mono, in order. Synchronous, well under 2 ms. A model whose window is longer
-        holds its last value. Raises ValueError on any other shape.
-        """
+        holds its last value. Raises ValueError on any other shape."""
         ...
 
-    def reset(self) -> None:
-        """Forgets what it heard."""
-        ...
+    def reset(self) -> None: ...
 
 
 @runtime_checkable
 class SharingVad(Vad, Protocol):
-    """One of many that judge together: what each costs is less, and it may have to be waited for."""
+    """One of many that judge together: `judge` is `probability` at less cost, but may have to be awaited, before the
+    next call and for less than a frame."""
 
-    def judge(self, frame: Pcm) -> float | Awaitable[float]:
-        """As `probability`; an awaitable is to be awaited before the next call, and comes within 20 ms."""
-        ...
+    def judge(self, frame: Pcm) -> float | Awaitable[float]: ...
 
 
 class EchoCanceller(Protocol):

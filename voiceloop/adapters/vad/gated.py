@@ -27,6 +27,7 @@ class GatedVad:
     def __init__(self, cheap: Vad, model: Vad) -> None:
         self._cheap = cheap
         self._model = model
+        self._judge = model.judge if isinstance(model, SharingVad) else model.probability
         self._left = 0
         self._missed: deque[Pcm] = deque(maxlen=_REPLAY)
 
@@ -37,10 +38,7 @@ class GatedVad:
 
     def judge(self, frame: Pcm) -> float | Awaitable[float]:
         """See `ports.SharingVad`."""
-        if not self._wakes(frame):
-            return _QUIET
-        model = self._model
-        return model.judge(frame) if isinstance(model, SharingVad) else model.probability(frame)
+        return self._judge(frame) if self._wakes(frame) else _QUIET
 
     def _wakes(self, frame: Pcm) -> bool:
         """Whether the model is to hear it, and has heard what came before."""
