@@ -24,7 +24,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def services() -> Generator[str, None, None]:
     """The URL of the fake services, on the generator's core."""
     command = [sys.executable, str(ROOT / "benchmarks" / "fake_services.py")]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: privileged(1, 2))
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: privileged(1, 4))
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{json.loads(child.stdout.readline())['port']}"

@@ -20,9 +20,8 @@ from voiceloop.journal.trace import trace_folder
 from voiceloop.journal.writer import SUFFIX, Journal
 from voiceloop.lineup import choose as choose
 from voiceloop.lineup import is_remote as is_remote
+from voiceloop.makers import Ports as Ports
 from voiceloop.makers import Tools, echo_canceller, other_sound, server_at
-from voiceloop.makers import distant_port as distant_port
-from voiceloop.makers import peer_port as peer_port
 from voiceloop.media import Reel as Reel
 from voiceloop.media import decoder as decoder
 from voiceloop.media import encoder as encoder

@@ -145,15 +145,6 @@ async def knock(config: Config, name: str = "") -> tuple[list[float], int, list[
     return trips, status, []
 
 
-def peer_port(*, mic_hz: int, out_hz: int, reports: bool, lead_s: float | None = None) -> Peer:
-    """One far away. mic_hz, out_hz: its rates. reports: it says what it played. lead_s: how far ahead it is sent."""
-    from voiceloop.adapters.audio.peer import LEAD_S, PeerPort
-
-    return PeerPort(
-        resampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, lead_s=LEAD_S if lead_s is None else lead_s
-    )
-
-
 def server_at(text: str, key: str) -> Callable[[], Awaitable[WebSocket]]:
     """What makes connections to a voiceloop server. text: its address, or that of its page. key: if it asks for one.
     Raises ConfigError."""
@@ -165,12 +156,26 @@ def server_at(text: str, key: str) -> Callable[[], Awaitable[WebSocket]]:
     return lambda: websocket.dial(url, key)
 
 
-def distant_port(out_hz: int) -> Peer:
-    """A peer that plays on whatever it was sent, as clients of OpenAI's Realtime do."""
-    from voiceloop.adapters.audio.distant import DistantPort
-    from voiceloop.adapters.resample.stream import StreamResampler
+class Ports:
+    """Makes the ports of all who talk with one server; they are heard in turn."""
 
-    return DistantPort(StreamResampler, out_hz=out_hz)
+    def __init__(self) -> None:
+        from voiceloop.adapters.audio.turnstile import Turnstile
+
+        self._turnstile = Turnstile()
+
+    def peer(self, *, mic_hz: int, out_hz: int, reports: bool) -> Peer:
+        """One far away. mic_hz, out_hz: its rates. reports: it says what it played."""
+        from voiceloop.adapters.audio.peer import PeerPort
+
+        return PeerPort(resampler, mic_hz=mic_hz, out_hz=out_hz, reports=reports, turnstile=self._turnstile)
+
+    def distant(self, out_hz: int) -> Peer:
+        """A peer that plays on whatever it was sent, as clients of OpenAI's Realtime do."""
+        from voiceloop.adapters.audio.distant import DistantPort
+        from voiceloop.adapters.resample.stream import StreamResampler
+
+        return DistantPort(StreamResampler, out_hz=out_hz, turnstile=self._turnstile)
 
 
 def together() -> Together:

@@ -18,7 +18,7 @@ from tests.server.serving import HELLO, Clock, Script, app_of, bench, client, un
 from tests.server.test_connections import served
 from tests.server.test_conversation import House, Page, connected
 from voiceloop.adapters.counted import CountedEars, CountedVoice
-from voiceloop.build import Assembled, distant_port, resampler
+from voiceloop.build import Assembled, resampler
 from voiceloop.core.audio import FRAME, RATE
 from voiceloop.errors import ProviderError
 from voiceloop.ports import AudioPort
@@ -109,7 +109,7 @@ async def place(folder: Path, *, keyed: bool = False, limits: Limits | None = No
     desk = Desk(ServeSection(), Script(), Line(1, 1, 0, 1.0, clock), Rates(0, clock), folder)
     async with conversations(metrics.door("ws", assemble), limits or Limits()) as known, metrics.watching():
         sockets, limits = Sockets(keys, needed=False), limits or Limits()
-        setting = Setting(metrics.door("realtime", assemble), distant_port, resampler, {})
+        setting = Setting(metrics.door("realtime", assemble), known.ports.distant, resampler, {})
         realtime = Realtime(setting, sockets, limits, known.places)
         routes = [*bridge_routes(known, sockets), *realtime.routes()]
         app = make_app(

@@ -55,7 +55,8 @@ class Conversations:
         self._assemble = assemble
         self._limits = limits
         self.places = Places(limits.sessions, limits.per_peer)
-        """Those of the whole server."""
+        self.ports = build.Ports()
+        """Those of the whole server, both."""
         self._known: dict[str, tuple[Conversation, str]] = {}
 
     @property
@@ -67,7 +68,7 @@ class Conversations:
         """A new one. peer: whose it is, a key or an address. Raises Closing when there are too many."""
         limits = self._limits
         self.places.take(peer)
-        port = build.peer_port(mic_hz=hello.sample_rate, out_hz=hello.agent_sample_rate, reports=hello.reports)
+        port = self.ports.peer(mic_hz=hello.sample_rate, out_hz=hello.agent_sample_rate, reports=hello.reports)
         found = Conversation(hello, port, self._assemble, keep_s=limits.keep_s)
         self._known[found.token] = found, peer
         self._group.create_task(self._live(found))

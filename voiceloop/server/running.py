@@ -142,7 +142,7 @@ def _talk_routes(config: Config, talking: _Talking, sockets: Sockets) -> list[Ba
     """The page, `/ws` and `/v1/realtime`."""
     setting = Setting(
         talking.realtime,
-        build.distant_port,
+        talking.known.ports.distant,
         build.resampler,
         config.serve.voices,
         fast=config.serve.realtime_barge_in == "fast",

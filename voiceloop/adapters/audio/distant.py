@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voiceloop.adapters.audio.peer import PeerPort
+from voiceloop.adapters.audio.turnstile import Turnstile
 from voiceloop.core.audio import Pcm
 from voiceloop.ports import Progress, Resampler
 
@@ -17,8 +18,10 @@ barge-in throws away is never more."""
 class DistantPort(PeerPort):
     """A `PeerPort` on which `hold` only looks: what was heard is known by the clock, until the client says better."""
 
-    def __init__(self, resampler: Callable[[int, int], Resampler], *, out_hz: int) -> None:
-        super().__init__(resampler, out_hz=out_hz, lead_s=LEAD_S)
+    def __init__(
+        self, resampler: Callable[[int, int], Resampler], *, out_hz: int, turnstile: Turnstile | None = None
+    ) -> None:
+        super().__init__(resampler, out_hz=out_hz, lead_s=LEAD_S, turnstile=turnstile)
         self._seen: list[Progress] = []
         self._at: dict[int, int] = {}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from voiceloop.adapters.audio.outlet import LiveOutlet
 from voiceloop.adapters.audio.playback import Playback
+from voiceloop.adapters.audio.turnstile import Turnstile
 from voiceloop.core import events as ev
 from voiceloop.core.audio import FRAME, RATE, Pcm, Rechunker
 from voiceloop.peers import Sound, Stop
@@ -82,19 +83,21 @@ class Heard:
 
 
 class _Bell:
-    """An `asyncio.Event` for one who waits. That asks which loop runs with every wait, and so with every frame: before
-    Python 3.12 a call to the system."""
+    """An `asyncio.Event` for one who waits, and goes on when the turnstile lets him. The library's asks which loop runs
+    with every wait, and so with every frame: before Python 3.12 a call to the system."""
 
-    def __init__(self) -> None:
+    def __init__(self, turnstile: Turnstile) -> None:
         self._loop = asyncio.get_running_loop()
+        self._turnstile = turnstile
         self._rung = False
         self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Ends the wait, or the next one."""
         self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._turnstile.wake(self._waiter)
+            self._waiter = None
 
     def clear(self) -> None:
         """It has not rung."""
@@ -116,6 +119,7 @@ class _Ear:
     when time alone may have brought news.
     """
 
+    news: _Bell
     frames: deque[Capture | ev.PortLost | ev.PortBack | ev.Notice] = field(
         default_factory=deque[Capture | ev.PortLost | ev.PortBack | ev.Notice]
     )
@@ -126,7 +130,6 @@ class _Ear:
     doubt: float = 0.0
     underruns: int = 0
     look: asyncio.TimerHandle | None = None
-    news: _Bell = field(default_factory=_Bell)
     fetched: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, what: Capture | ev.PortLost | ev.PortBack | ev.Notice) -> None:
@@ -161,13 +164,14 @@ class PeerPort(LiveOutlet):
         out_hz: int = 24_000,
         lead_s: float = LEAD_S,
         reports: bool = False,
+        turnstile: Turnstile | None = None,
     ) -> None:
         """mic_hz, out_hz: rates of what the peer gives and takes. lead_s: seconds sent ahead of what is heard.
-        reports: it tells how far it has played; without, the clock says so."""
+        reports: it tells how far it has played; without, the clock says so. turnstile: of all who share the loop."""
         super().__init__(Playback(out_hz))
         self.reports = reports
         self._lead = round(lead_s * out_hz)
-        self._ear = _Ear()
+        self._ear = _Ear(_Bell(turnstile or Turnstile()))
         self._mouth = _Mouth(Heard(out_hz, reports=reports))
         self._rechunker = Rechunker(FRAME)
         self._resampler = None if mic_hz == RATE else resampler(mic_hz, RATE)
