@@ -21,25 +21,24 @@ An answer that began before the end of the speech is a cut-off and no latency. R
 generator itself, or the services, were more than 10 ms late at the 99th percentile.
 
 Measured 2026-11-23 on a virtual machine with two cores (Xeon, 2 MB of L2 each; Python 3.11.7 built without profile-
-guided optimization, asyncio's own loop), while others worked on it: load average 2 to 5. `--questions 8
---seconds 40`, the last column `--questions 4 --seconds 30`:
+guided optimization, asyncio's own loop), load average 1.2 to 2.3 with its own share, `--sessions 50 75 100
+--questions 8 --seconds 40`:
 
   sessions                      1       50       75      100
-  core, %                               60       82       94
-  CPU a session-second, ms            12.1     10.9      9.4
-  added, ms: median                   -0.3      0.2     28.0
-             p95                       2.3     12.4      289
-             p99                       6.9     32.6      339
-  ping, ms: p95                        1.3      2.1     17.5
-  clear, ms: median           103       83      101       96
-             p90              134      103      164      118
-             p95              148      131      182      131
-  a session, MB                       1.09     1.10     1.08
+  core, %                               53       76       91
+  CPU a session-second, ms            10.6     10.1      9.1
+  added, ms: median                    1.5      5.1     10.5
+             p95                      10.0     15.4     68.1
+             p99                      10.9     19.5     93.2
+  ping, ms: p95                        1.4      2.2      4.9
+  clear, ms: median           102       93      101      106
+             p90              135      112      176      167
+             p95              150      131      185      182
+  a session, MB                       1.09     1.10     1.09
 
-Voice to voice 817 ms over `/ws`, 816 by the local loop; the same question takes 1.2 ms longer [0.6, 2.1] (n = 8).
-The goal, p95 of `added` below 100 ms with 100 sessions, is missed here: they saturate the core, also on a quiet machine
-(load average 1.2: p95 420 to 680 ms, with and without real-time priority, with a collector that rarely runs). Of the
-samples of a profile at 70 sessions a third of the main thread's are in Silero's network.
+Voice to voice 818 ms over `/ws`, 817 by the local loop; the same question takes 1.2 ms longer [1.1, 1.7] (n = 8).
+Before windows were judged together (together.py) and microphones heard in turn (turnstile.py), 100 sessions added 289
+to 680 ms at p95; with the first of the two 68 to 197, with both 33 to 68 (five runs).
 """
 
 from __future__ import annotations
