@@ -26,6 +26,10 @@ babble that is 10 dB below him is 7.8 dB or more below it (tuning half of the re
 _FAR_BEHIND_DB = 10.0
 """The same while little of his voice is known: the first word is often the loudest."""
 
+_RISE = ticks(0.6)
+"""A voice that has just begun may not have reached its level yet: of 136 pauses of 1.2 s after 9 a speaker seemed to be
+far behind himself, for up to 0.5 s (tuning half of the recordings, benchmarks/turns.py)."""
+
 _OVER_DB = 2.0
 """What the background may be louder than it was then and still be the background."""
 
@@ -363,7 +367,7 @@ class Hearing:
 
     def _is_behind(self, segment: _Segment) -> bool:
         """Whether what is heard has for a while been the background of somebody who has ended."""
-        if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new:
+        if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new or self.at - self._gate.since < _RISE:
             return False
         loudest = max(level for _, level in self._levels)
         if loudest >= segment.loud.loud_db - (_BEHIND_DB if segment.loud.known else _FAR_BEHIND_DB):
