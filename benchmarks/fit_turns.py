@@ -11,7 +11,10 @@ for the fit also 100 and 400 ms) of silence:
               noise of the level and spectrum of their quietest places
     pause     a pause of 200 ms or more of the speaker's own where the sentence is not over (no mark, /, ~ at the end)
     inside    a cut between two words inside a phrase (no mark, no pause); behind it such noise
-    sentence  a pause of 200 ms or more where a sentence ended and the speaker went on (|): in no fit, reported apart
+    dip       a cut where the voice dips between two words (the gaps of material.py) of a sentence that is not over: it
+              is there that people pause; behind it such noise
+    sentence  a pause of 200 ms or more where a sentence ended and the speaker went on (|): counts as an end, because he
+              might have finished; in no AUC
 Word times are those of align_words.py. All features come from the product's code: the recognizer (its text, p_stop,
 p_comma, logprob), `evidence.wording` of its text, `evidence.tail_db` and `evidence.end_st` of the sound.
 
@@ -73,6 +76,7 @@ import itertools
 import json
 import platform
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,6 +84,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from engines import Recognizer
+from material import gaps, load
 from numpy.typing import NDArray
 
 from voiceloop import build, lexicons
@@ -95,10 +101,15 @@ REPORT = ("libri_2412", "libri_533", "lj_", "sb_spk2", "fw_", "vosk_")
 
 PAUSE_MS = 200
 TAILS_MS = (200, 100, 400)
+ENDS = {"end": 0.8, "sentence": 0.2}
+OTHERS = {"pause": 0.2, "inside": 0.1, "dip": 0.7}
+SHARE = ENDS | OTHERS
+"""Of the weight in a fit: as much on ends as on the rest. People pause at dips, so these count most."""
+
 RIDGE = 5.0
 """Against 1: on TUNE with one speaker left out .01 more against pauses, .01 less against cuts; smaller weights."""
 
-HEARD = ("sign", "logprob", "wording", "tail_db", "end_st")
+HEARD = ("sign", "logprob", "comma", "wording", "tail_db", "end_st")
 UNHEARD = ("wording", "tail_db", "end_st")
 
 Floats = NDArray[np.float64]
@@ -161,7 +172,7 @@ def quiet(pcm: Pcm, n: int, rng: np.random.Generator) -> Pcm:
 def cut(pcm: Pcm, kind: str, end_ms: int, gap_ms: int, tail_ms: int, rng: np.random.Generator) -> Pcm:
     """What the recognizer would be given. gap_ms: silence in the recording; what it lacks is made like it."""
     end, tail = end_ms * 16, tail_ms * 16
-    if kind == "inside":
+    if kind in ("inside", "dip"):
         heard = pcm[:end].astype(np.float64)
         heard[-160:] *= np.linspace(1, 0, heard[-160:].size)
         return np.concatenate((np.rint(heard).astype(np.int16), quiet(pcm, tail, rng)))
@@ -170,23 +181,31 @@ def cut(pcm: Pcm, kind: str, end_ms: int, gap_ms: int, tail_ms: int, rng: np.ran
     return np.concatenate((heard, quiet(pcm, missing, rng))) if missing else heard
 
 
-def cuts(directory: Path) -> Iterator[tuple[Sample, Pcm]]:
+def dips(directory: Path, cache: Path) -> dict[str, list[tuple[str, int, int]]]:
+    """The same of the dips within sentences, of each recording."""
+    listen = Recognizer(cache).text
+    return {
+        r.name: [("dip", g.start // 16, 0) for g in gaps(r, listen) if g.mark != "|"] for r in load(directory, "all")
+    }
+
+
+def cuts(directory: Path, cache: Path) -> Iterator[tuple[Sample, Pcm]]:
     """All samples of all recordings and their sound, the same ones in each run."""
-    rng = np.random.default_rng(1)
+    rng, dipping = np.random.default_rng(1), dips(directory, cache)
     for name, words in words_table().items():
         pcm, _ = soundfile.read(directory / name, dtype="int16")
-        for kind, end, gap in places(words):
+        for kind, end, gap in [*places(words), *dipping.get(name, ())]:
             for tail in TAILS_MS:
                 heard = cut(pcm, kind, end, gap, tail, rng)
                 if heard.size >= RATE // 5:
                     yield Sample(name, kind, tail, end, tail_db=evidence.tail_db(heard)), heard
 
 
-async def collect(directory: Path, score: Callable[[Pcm], float] | None) -> list[Sample]:
+async def collect(args: argparse.Namespace, score: Callable[[Pcm], float] | None) -> list[Sample]:
     """All samples with what the engines say of them."""
     out: list[Sample] = []
     async with build.transcriber(Config()) as engine:
-        for sample, heard in cuts(directory):
+        for sample, heard in cuts(args.directory, args.cache):
             found = await engine.transcribe(heard)
             sample.text, sample.logprob = found.text, found.logprob
             sample.end_st = evidence.end_st(found.text, heard)
@@ -197,7 +216,7 @@ async def collect(directory: Path, score: Callable[[Pcm], float] | None) -> list
 
 
 def numbers(weights: evidence.Weights, samples: Sequence[Sample]) -> dict[str, Floats]:
-    """The five numbers as the product sees them, by name."""
+    """The six numbers as the product sees them, by name."""
     rows = [
         evidence.numbers(
             wording=evidence.wording(weights, s.text),
@@ -228,20 +247,21 @@ def irls(x: Floats, y: Floats, weight: Floats, ridge: float) -> Floats:
 
 
 def balance(samples: Sequence[Sample]) -> Floats:
-    """Weights: as much on ends as on the rest, half of that on pauses, half on cuts."""
-    n = Counter(s.kind for s in samples)
-    share = {"end": 1.0, "pause": 0.5, "inside": 0.5}
-    return np.array([share[s.kind] * n["end"] / n[s.kind] for s in samples])
+    """Weights by SHARE; of a kind each speaker counts as the root of the number of his samples."""
+    n = Counter((s.kind, s.speaker) for s in samples)
+    total = {kind: sum(k**0.5 for (its, _), k in n.items() if its == kind) for kind in SHARE}
+    ends = sum(s.kind == "end" for s in samples)
+    return np.array([SHARE[s.kind] * ends * n[s.kind, s.speaker] ** -0.5 / total[s.kind] for s in samples])
 
 
 def fit(samples: Sequence[Sample], columns: Floats, *, n_tails: int = len(TAILS_MS)) -> evidence.Logistic:
     """The logistic over these columns (n, k), in their own units. n_tails: how often each place is among them."""
-    known = np.array([s.kind in ("end", "pause", "inside") for s in samples])
-    rows, kept = columns[known], [s for s in samples if s.kind in ("end", "pause", "inside")]
+    known = np.array([s.kind in SHARE for s in samples])
+    rows, kept = columns[known], [s for s in samples if s.kind in SHARE]
     mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-9
     # All tails of a place are one observation.
     weight = balance(kept) / n_tails
-    b = irls((rows - mean) / spread, np.array([s.kind == "end" for s in kept], float), weight, RIDGE / n_tails)
+    b = irls((rows - mean) / spread, np.array([s.kind in ENDS for s in kept], float), weight, RIDGE / n_tails)
     slopes = b[1:] / spread
     return evidence.Logistic(round(float(b[0] - slopes @ mean), 4), tuple(round(float(s), 4) for s in slopes))
 
@@ -266,9 +286,9 @@ def interval(positive: Floats, negative: Floats) -> str:
 
 
 def pair(samples: Sequence[Sample], scores: Floats) -> str:
-    """The two AUCs, at the first tail only."""
-    by = {k: scores[[s.kind == k and s.tail_ms == TAILS_MS[0] for s in samples]] for k in ("end", "pause", "inside")}
-    return f"{interval(by['end'], by['pause']):15} {interval(by['end'], by['inside']):15}"
+    """The three AUCs, at the first tail only."""
+    by = {k: scores[[s.kind == k and s.tail_ms == TAILS_MS[0] for s in samples]] for k in SHARE}
+    return " ".join(f"{interval(by['end'], by[kind]):15}" for kind in OTHERS)
 
 
 def row(name: str, keys: tuple[str, ...], samples: list[Sample], found: dict[str, Floats]) -> None:
@@ -289,9 +309,9 @@ def row(name: str, keys: tuple[str, ...], samples: list[Sample], found: dict[str
 def calibration(samples: list[Sample], scores: Floats) -> None:
     """Prints how often what scored so was an end, weighted as in the fit."""
     print("calibration   score from - to   samples   mean score   share of ends")
-    kept = [i for i, s in enumerate(samples) if s.kind in ("end", "pause", "inside") and s.tail_ms == TAILS_MS[0]]
+    kept = [i for i, s in enumerate(samples) if s.kind in SHARE and s.tail_ms == TAILS_MS[0]]
     weight, p = balance([samples[i] for i in kept]), scores[kept]
-    y = np.array([samples[i].kind == "end" for i in kept], float)
+    y = np.array([samples[i].kind in ENDS for i in kept], float)
     for low, high in ((0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.01)):
         at = (p >= low) & (p < high)
         if at.any():
@@ -302,7 +322,7 @@ def calibration(samples: list[Sample], scores: Floats) -> None:
 def kinds(samples: list[Sample], scores: Floats) -> None:
     """Prints the spread of scores by kind."""
     print("score at      10 %   median   90 %")
-    for kind in ("end", "sentence", "pause", "inside"):
+    for kind in SHARE:
         at = [s.kind == kind and s.tail_ms == TAILS_MS[0] for s in samples]
         low, middle, high = np.percentile(scores[at], (10, 50, 90))
         print(f"{kind:12} {low:5.2f} {middle:8.2f} {high:6.2f}   of {sum(at)}")
@@ -319,10 +339,10 @@ def read(args: argparse.Namespace) -> list[Sample]:
     """The samples, kept or made."""
     if args.keep and args.keep.exists():
         kept = [Sample(**row) for row in json.loads(args.keep.read_text(encoding="utf-8"))]
-        for sample, (again, heard) in zip(kept, cuts(args.directory), strict=True):
+        for sample, (again, heard) in zip(kept, cuts(args.directory, args.cache), strict=True):
             sample.tail_db, sample.end_st = again.tail_db, evidence.end_st(sample.text, heard)
         return kept
-    samples = asyncio.run(collect(args.directory, smart_turn(args.model) if args.model else None))
+    samples = asyncio.run(collect(args, smart_turn(args.model) if args.model else None))
     if args.keep:
         args.keep.write_text(json.dumps([dataclasses.asdict(s) for s in samples]), encoding="utf-8")
     return samples
@@ -336,7 +356,7 @@ def twice(samples: list[Sample], found: dict[str, Floats]) -> tuple[list[Sample]
     ]
     whole = [(a, b, c) for a, b, c in pairs if b is not None and c is not None]
     first, second = np.array([a for a, _, _ in whole]), np.array([b for _, b, _ in whole])
-    its = {key: (found[key][first] + found[key][second]) / 2 for key in ("sign", "logprob")}
+    its = {key: (found[key][first] + found[key][second]) / 2 for key in ("sign", "logprob", "comma")}
     its["wording"] = np.minimum(found["wording"][first], found["wording"][second])
     its |= {key: found[key][first] for key in ("tail_db", "end_st")}
     return [samples[c] for _, _, c in whole], its
@@ -349,6 +369,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "voiceloop-turns")
     args = parser.parse_args()
     # Where it wrote nothing, there is no turn to end.
     samples = [s for s in read(args) if s.text]
@@ -356,14 +377,14 @@ def main() -> int:
     tuned = np.array([s.speaker in TUNE for s in samples])
     n = Counter((s.speaker in TUNE, s.kind) for s in samples if s.tail_ms == TAILS_MS[0])
     print(f"{platform.machine()}, Python {platform.python_version()}; samples of TUNE and REPORT: ", end="")
-    print(", ".join(f"{k} {n[True, k]} + {n[False, k]}" for k in ("end", "pause", "inside", "sentence")))
-    print(f"{'':26} {'TUNE':33} {'TUNE, speaker left out':33} REPORT")
-    print(f"{'':26} " + "  ".join([f"{'pause':15} {'inside':15}"] * 3))
+    print(", ".join(f"{k} {n[True, k]} + {n[False, k]}" for k in SHARE))
+    print(f"{'':26} {'TUNE':49} {'TUNE, speaker left out':49} REPORT")
+    print(f"{'':26} " + "  ".join([f"{'pause':15} {'inside':15} {'dip':15}"] * 3))
     found["p_stop"] = np.log([(p + 1e-4) / (1 - p + 1e-4) for p in (s.p_stop or 0.0 for s in samples)])
     found["ratio"] = np.log([((s.p_stop or 0.0) + 1e-4) / ((s.p_comma or 0.0) + 1e-4) for s in samples])
     for key in ("p_stop", "ratio", *HEARD):
         row(key, (key,), samples, found)
-    row("the decoder's", HEARD[:2], samples, found)
+    row("the decoder's", HEARD[:3], samples, found)
     row("without the decoder's", UNHEARD, samples, found)
     row("all together", HEARD, samples, found)
     places, its = twice(samples, found)
