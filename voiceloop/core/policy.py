@@ -110,7 +110,7 @@ _PRESETS = {
     "quick": Policy(wait=ticks(0.5), waits=_waits((0.1, 0.9), (0.3, 0.7), (0.5, 0.5), (0.7, 0.35)), late=ticks(0.8)),
     "balanced": Policy(
         wait=ticks(0.7),
-        waits=_waits((0.1, 1.4), (0.2, 1.3), (0.33, 0.92), (0.53, 0.86), (0.62, 0.65), (0.8, 0.5)),
+        waits=_waits((0.15, 1.4), (0.28, 1.2), (0.33, 0.87), (0.6, 0.83), (0.66, 0.66), (0.8, 0.5)),
         late=ticks(1),
     ),
     "patient": Policy(
