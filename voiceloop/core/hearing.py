@@ -27,8 +27,8 @@ _FAR_BEHIND_DB = 10.0
 """The same while little of his voice is known: the first word is often the loudest."""
 
 _RISE = ticks(0.6)
-"""A voice that has just begun may not have reached its level yet: of 136 pauses of 1.2 s after 9 a speaker seemed to be
-far behind himself, for up to 0.5 s (tuning half of the recordings, benchmarks/turns.py)."""
+"""So much voice is needed to tell: behind 9 of 136 pauses of 1.2 s a speaker seemed to be far behind himself, for up to
+0.5 s (tuning half of the recordings)."""
 
 _OVER_DB = 2.0
 """What the background may be louder than it was then and still be the background."""
@@ -178,7 +178,7 @@ class Hearing:
         self._turn = 0
         self._free = 0
         self._deaf_until = 0
-        self._levels: deque[tuple[int, float]] = deque(maxlen=_BACKGROUND // FRAME)
+        self._levels: deque[tuple[int, float, bool]] = deque(maxlen=_BACKGROUND // FRAME)
         self._background_db = SILENCE_DB
         self._calm = 0
 
@@ -231,7 +231,7 @@ class Hearing:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
         that goes on if somebody speaks now. heed: how far the microphone is listened to at all."""
         self.at += frame.n
-        self._levels.append((self.at, frame.level_db))
+        self._levels.append((self.at, frame.level_db, frame.p >= self.policy.off))
         if deaf:
             self._deaf_until = self.at + self.policy.deaf_tail
         deaf = deaf or self.at < self._deaf_until or heed == "shut"
@@ -367,9 +367,11 @@ class Hearing:
 
     def _is_behind(self, segment: _Segment) -> bool:
         """Whether what is heard has for a while been the background of somebody who has ended."""
-        if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new or self.at - self._gate.since < _RISE:
+        if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new:
             return False
-        loudest = max(level for _, level in self._levels)
+        if sum(voiced for *_, voiced in self._levels) * FRAME < _RISE:
+            return False
+        loudest = max(level for _, level, _ in self._levels)
         if loudest >= segment.loud.loud_db - (_BEHIND_DB if segment.loud.known else _FAR_BEHIND_DB):
             return False
         self._background_db = loudest + _OVER_DB
@@ -379,7 +381,7 @@ class Hearing:
     def _quiet_place(self, segment: _Segment) -> int:
         """Where a segment that grew too long is cut, among its last 1.5 s, but not before it was reopened."""
         half = max(segment.new, self.at - segment.policy.max_turn // 2)
-        return min(((level, at) for at, level in self._levels if at > half), default=(0.0, self.at))[1]
+        return min(((level, at) for at, level, _ in self._levels if at > half), default=(0.0, self.at))[1]
 
     def _close(self, segment: _Segment, end: int, cause: str) -> Fact:
         self._segment = None
