@@ -260,6 +260,18 @@ def test_what_is_known_may_end_the_turn_now() -> None:
     assert Hearing(P).level_db < -60.0
 
 
+def test_who_goes_on_just_when_the_reply_becomes_ready_is_still_given_a_last_chance() -> None:
+    """However long ago the silence alone would have been enough: the chance begins when the turn may first end."""
+    it = Hearing(P)
+    hear(it, 1.0)
+    it.be_patient(1, wait=ticks(2), ready=True)
+    hear(it, -0.9, 0.02)
+    it.be_patient(1, wait=ticks(0.5), ready=True)
+    assert it.due() == []
+    assert any(isinstance(f, Resumed) for f in hear(it, 0.04))
+    assert [f.waited for f in hear(it, -0.6) if isinstance(f, Closed)] == [P.wait]
+
+
 def test_nothing_is_lost_where_a_segment_is_cut_before_its_last_pause() -> None:
     """The quietest place may lie before the last pause: what stood between them used to belong to no segment."""
     it = Hearing(Policy(max_turn=ticks(3)))

@@ -140,11 +140,12 @@ Fact = Opened | Spoke | Paused | Lasted | Resumed | Closed | Rejected
 
 @dataclass(slots=True)
 class _Pause:
-    """Where a pause began, its quietest frame, and whether it has lasted for a while."""
+    """Where a pause began, its quietest frame, whether it has lasted for a while. due: since when it may end a turn."""
 
     end: int
     quiet_db: float
     lasted: bool = False
+    due: int | None = None
 
 
 @dataclass(slots=True)
@@ -322,10 +323,9 @@ class Hearing:
         return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced.ticks)
 
     def _silent(self, segment: _Segment, pause: _Pause, heed: Heed) -> list[Fact]:
-        gate = self._gate
-        over = self.at - segment.start >= segment.policy.max_turn
-        quiet, doubt = self.at - gate.last, self.at - gate.doubt
-        silent = heed != "held" and ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait)
+        over, quiet = self.at - segment.start >= segment.policy.max_turn, self.at - self._gate.last
+        pause.due = None if quiet < segment.wait or heed == "held" else pause.due or self.at
+        silent = pause.due and ended(segment.policy, late=self.at - pause.due, doubt=self.at - self._gate.doubt)
         if over or silent:
             return [self._close(segment, pause.end, "cap" if over else "silence")]
         if quiet >= segment.policy.second and not pause.lasted:
