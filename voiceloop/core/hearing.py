@@ -26,9 +26,9 @@ babble that is 10 dB below him is 7.8 dB or more below it (tuning half of the re
 _FAR_BEHIND_DB = 10.0
 """The same while little of his voice is known: the first word is often the loudest."""
 
-_RISE = ticks(0.6)
-"""So much voice is needed to tell: behind 9 of 136 pauses of 1.2 s a speaker seemed to be far behind himself, for up to
-0.5 s (tuning half of the recordings)."""
+_RISE = ticks(1)
+"""So much voice within that time is needed to tell: behind 9 of 136 pauses of 1.2 s a speaker who went on softly seemed
+to be far behind himself; babble is voice for most of the time (tuning half of the recordings, benchmarks/turns.py)."""
 
 _OVER_DB = 2.0
 """What the background may be louder than it was then and still be the background."""
