@@ -26,7 +26,7 @@ babble that is 10 dB below him is 7.8 dB or more below it (tuning half of the re
 _FAR_BEHIND_DB = 10.0
 """The same while little of his voice is known: the first word is often the loudest."""
 
-_RISE = ticks(1)
+_RISE = ticks(0.9)
 """So much voice within that time is needed to tell: behind 9 of 136 pauses of 1.2 s a speaker who went on softly seemed
 to be far behind himself; babble is voice for most of the time (tuning half of the recordings, benchmarks/turns.py)."""
 
