@@ -11,56 +11,66 @@ for the fit also 100 and 400 ms) of silence:
               noise of the level and spectrum of their quietest places
     pause     a pause of 200 ms or more of the speaker's own where the sentence is not over (no mark, /, ~ at the end)
     inside    a cut between two words inside a phrase (no mark, no pause); behind it such noise
-    sentence  a pause of 200 ms or more where a sentence ended and the speaker went on (|): in no fit, reported apart
+    dip       a cut where the voice dips between two words (the gaps of material.py) of a sentence that is not over: it
+              is there that people pause; behind it such noise
+    sentence  a pause of 200 ms or more where a sentence ended and the speaker went on (|): counts as an end, because he
+              might have finished; in no AUC
 Word times are those of align_words.py. All features come from the product's code: the recognizer (its text, p_stop,
 p_comma, logprob), `evidence.wording` of its text, `evidence.tail_db` and `evidence.end_st` of the sound.
 
-A logistic with a ridge (RIDGE) on standardized numbers, with as much weight on ends as on the rest, of which half is
-on pauses and half on cuts. The decoder's two probabilities go in as one, that of any sign after the last word ("sign"):
-on TUNE with one speaker left out that was better than p_stop, and which of the signs it is (ratio) added nothing. The
-shipped weights see the speakers of TUNE only. The columns are AUC of end against pause and of end against inside, with
-95 % intervals by resampling samples: fitted on TUNE and seen on TUNE; on TUNE with one speaker left out at a time; and
-on the speakers of REPORT, whose figures stood beside those of TUNE while variants were compared, but by which none was
-chosen. (For "joined" the left-out column is too good: `finished` saw all
-of TUNE. What Smart Turn was trained on is not known.) Tried and left out, because on TUNE with one speaker left out
-they helped nothing or one column at the cost of the other: the number of words, the length in seconds, the level over
-200 or 500 ms, the time since the last peak, the decoder's end token, the log-probability of the last words, how far
-the spectrum and the periodicity of the last 200 ms differ from the rest, the slope of the pitch, a third transcript.
+A logistic with a ridge (RIDGE) on standardized numbers, weighted by SHARE, and by speaker. The decoder's two
+probabilities go in as one, that of any sign after the last word ("sign"): on TUNE with one speaker left out that was
+better than p_stop. Which of the signs it is adds nothing in one transcript (ratio, comma), but a comma that stays one
+in the second does: in the scoreboard, on TUNE with one speaker left out, AUC .85 without it and .87 with it. The
+shipped weights see the speakers of TUNE only. The columns are AUC of end against pause, inside and dip, with 95 %
+intervals by resampling samples: on TUNE with one speaker left out at a time; and on the speakers of REPORT, whose
+figures stood beside those of TUNE while variants were compared, but by which none was chosen. (For "joined" the
+left-out column is too good: `finished` saw all of TUNE. What Smart Turn was trained on is not known.) Tried and
+left out, because on TUNE with one speaker left out they helped nothing or one column at the cost of the other: the
+number of words, the length in seconds, the level over 200 or 500 ms, the time since the last peak, the decoder's end
+token, the log-probability of the last words, how far the spectrum and the periodicity of the last 200 ms differ from
+the rest, the slope of the pitch, a third transcript, whether two transcripts end in the same words, the words without
+the last one, a veto of dangling words.
 
 "two transcripts" is what `evidence.confirmed` makes of the sound with 100 and with 400 ms of silence, and what
 stands below it in the table is beside that. In the scoreboard (turns.py --model) Smart Turn helped nothing: at the dips
 between words, where pauses are put there, AUC .85 with it and .86 without (TUNE).
 
-    22 November 2026, x86_64, Python 3.11.7
-    samples of TUNE and REPORT: end 31 + 18, pause 43 + 21, inside 304 + 264, sentence 11 + 6
+    23 November 2026, x86_64, Python 3.11.7
+    samples of TUNE and REPORT: end 31 + 18, sentence 11 + 6, pause 43 + 21, inside 304 + 265, dip 129 + 120
+                          TUNE, speaker left out                          REPORT
+                          pause           inside          dip             pause           inside          dip
+    p_stop                .57 [.43-.69]   .61 [.50-.71]   .63 [.52-.73]   .75 [.59-.89]   .78 [.65-.88]   .73 [.60-.83]
+    ratio                 .52 [.38-.65]   .45 [.34-.55]   .52 [.41-.63]   .81 [.67-.93]   .65 [.56-.74]   .70 [.60-.79]
+    sign                  .66 [.53-.78]   .83 [.75-.91]   .76 [.68-.85]   .67 [.49-.84]   .79 [.64-.90]   .71 [.56-.84]
+    logprob               .68 [.55-.80]   .69 [.58-.78]   .59 [.47-.70]   .60 [.42-.79]   .70 [.57-.83]   .61 [.47-.74]
+    comma                 .50 [.36-.64]   .43 [.32-.54]   .54 [.43-.66]   .80 [.66-.92]   .60 [.49-.70]   .66 [.54-.77]
+    wording               .58 [.45-.69]   .84 [.78-.89]   .77 [.69-.84]   .66 [.47-.82]   .81 [.74-.88]   .72 [.60-.81]
+    tail_db               .68 [.55-.80]   .75 [.66-.82]   .69 [.60-.79]   .73 [.56-.88]   .90 [.83-.96]   .89 [.82-.95]
+    end_st                .74 [.63-.86]   .83 [.74-.90]   .80 [.70-.88]   .77 [.62-.90]   .88 [.77-.95]   .85 [.74-.93]
+    the decoder's         .64 [.52-.77]   .80 [.72-.86]   .72 [.63-.80]   .71 [.53-.87]   .81 [.67-.91]   .73 [.59-.86]
+    without the decoder's .74 [.62-.86]   .92 [.88-.96]   .85 [.78-.91]   .85 [.70-.96]   .97 [.94-.99]   .94 [.88-.97]
+    all together          .77 [.66-.87]   .93 [.90-.97]   .86 [.80-.92]   .85 [.71-.96]   .98 [.96-.99]   .94 [.89-.98]
+    two transcripts       .77 [.66-.88]   .95 [.91-.98]   .89 [.84-.95]   .84 [.69-.95]   .98 [.97-.99]   .94 [.90-.98]
+    With Smart Turn on 22 November, of five numbers, without dips:
                           TUNE                            TUNE, speaker left out          REPORT
                           pause           inside          pause           inside          pause           inside
-    p_stop                .60 [.48-.73]   .64 [.54-.75]   .54 [.41-.67]   .60 [.48-.71]   .75 [.58-.89]   .78 [.65-.88]
-    ratio                 .57 [.44-.69]   .47 [.37-.57]   .38 [.26-.52]   .41 [.31-.52]   .81 [.68-.93]   .66 [.58-.75]
-    sign                  .66 [.52-.78]   .86 [.79-.92]   .65 [.51-.78]   .83 [.75-.91]   .67 [.49-.84]   .79 [.64-.90]
-    logprob               .68 [.56-.81]   .70 [.60-.80]   .67 [.54-.79]   .69 [.58-.78]   .61 [.42-.80]   .70 [.56-.82]
-    wording               .58 [.46-.70]   .84 [.78-.89]   .58 [.45-.69]   .83 [.78-.89]   .67 [.49-.83]   .81 [.73-.88]
-    tail_db               .70 [.58-.82]   .76 [.67-.83]   .68 [.55-.80]   .73 [.64-.81]   .73 [.56-.88]   .90 [.82-.96]
-    end_st                .74 [.62-.86]   .83 [.74-.90]   .75 [.64-.86]   .83 [.74-.91]   .77 [.60-.90]   .88 [.78-.95]
-    the decoder's         .71 [.59-.82]   .90 [.84-.94]   .65 [.53-.77]   .83 [.76-.89]   .65 [.47-.83]   .80 [.65-.91]
-    without the decoder's .79 [.68-.89]   .93 [.88-.96]   .73 [.61-.85]   .90 [.85-.94]   .84 [.69-.95]   .97 [.94-.99]
-    all together          .83 [.73-.92]   .96 [.93-.98]   .76 [.64-.87]   .92 [.87-.95]   .83 [.69-.94]   .98 [.95-.99]
-    two transcripts       .83 [.73-.92]   .97 [.94-.99]   .76 [.65-.87]   .94 [.90-.97]   .81 [.65-.93]   .98 [.97-.99]
     Smart Turn            .72 [.59-.84]   .81 [.72-.89]   .70 [.56-.84]   .78 [.66-.87]   .90 [.79-.98]   .93 [.89-.96]
     Smart Turn and all    .85 [.75-.93]   .97 [.94-.99]   .81 [.70-.91]   .96 [.91-.99]   .87 [.74-.97]   .99 [.98-1.00]
     joined                .85 [.75-.94]   .97 [.94-.99]   .85 [.76-.94]   .97 [.93-.99]   .87 [.74-.97]   .99 [.98-1.00]
     heard, on REPORT
     score at      10 %   median   90 %
-    end           0.59     0.91   0.99   of 18
-    sentence      0.79     0.97   0.99   of 6
-    pause         0.07     0.46   0.88   of 21
-    inside        0.01     0.09   0.39   of 264
+    end           0.61     0.90   0.98   of 18
+    sentence      0.78     0.95   0.97   of 6
+    pause         0.06     0.43   0.86   of 21
+    inside        0.02     0.09   0.49   of 265
+    dip           0.02     0.16   0.71   of 120
     calibration   score from - to   samples   mean score   share of ends
-                  0.0 - 0.2              206         0.07            0.00
-                  0.2 - 0.4               41         0.30            0.00
-                  0.4 - 0.6               18         0.50            0.49
-                  0.6 - 0.8               12         0.70            0.79
-                  0.8 - 1.0               26         0.93            0.81
+                  0.0 - 0.2              269         0.07            0.00
+                  0.2 - 0.4               58         0.30            0.00
+                  0.4 - 0.6               37         0.51            0.55
+                  0.6 - 0.8               30         0.74            0.65
+                  0.8 - 1.0               36         0.93            0.87
 """
 
 from __future__ import annotations
@@ -73,6 +83,7 @@ import itertools
 import json
 import platform
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,6 +91,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from engines import Recognizer
+from material import gaps, load
 from numpy.typing import NDArray
 
 from voiceloop import build, lexicons
@@ -95,10 +108,15 @@ REPORT = ("libri_2412", "libri_533", "lj_", "sb_spk2", "fw_", "vosk_")
 
 PAUSE_MS = 200
 TAILS_MS = (200, 100, 400)
+ENDS = {"end": 0.8, "sentence": 0.2}
+OTHERS = {"pause": 0.2, "inside": 0.1, "dip": 0.7}
+SHARE = ENDS | OTHERS
+"""Of the weight in a fit: as much on ends as on the rest. People pause at dips, so these count most."""
+
 RIDGE = 5.0
 """Against 1: on TUNE with one speaker left out .01 more against pauses, .01 less against cuts; smaller weights."""
 
-HEARD = ("sign", "logprob", "wording", "tail_db", "end_st")
+HEARD = ("sign", "logprob", "comma", "wording", "tail_db", "end_st")
 UNHEARD = ("wording", "tail_db", "end_st")
 
 Floats = NDArray[np.float64]
@@ -161,7 +179,7 @@ def quiet(pcm: Pcm, n: int, rng: np.random.Generator) -> Pcm:
 def cut(pcm: Pcm, kind: str, end_ms: int, gap_ms: int, tail_ms: int, rng: np.random.Generator) -> Pcm:
     """What the recognizer would be given. gap_ms: silence in the recording; what it lacks is made like it."""
     end, tail = end_ms * 16, tail_ms * 16
-    if kind == "inside":
+    if kind in ("inside", "dip"):
         heard = pcm[:end].astype(np.float64)
         heard[-160:] *= np.linspace(1, 0, heard[-160:].size)
         return np.concatenate((np.rint(heard).astype(np.int16), quiet(pcm, tail, rng)))
@@ -170,23 +188,31 @@ def cut(pcm: Pcm, kind: str, end_ms: int, gap_ms: int, tail_ms: int, rng: np.ran
     return np.concatenate((heard, quiet(pcm, missing, rng))) if missing else heard
 
 
-def cuts(directory: Path) -> Iterator[tuple[Sample, Pcm]]:
+def dips(directory: Path, cache: Path) -> dict[str, list[tuple[str, int, int]]]:
+    """The same of the dips within sentences, of each recording."""
+    listen = Recognizer(cache).text
+    return {
+        r.name: [("dip", g.start // 16, 0) for g in gaps(r, listen) if g.mark != "|"] for r in load(directory, "all")
+    }
+
+
+def cuts(directory: Path, cache: Path) -> Iterator[tuple[Sample, Pcm]]:
     """All samples of all recordings and their sound, the same ones in each run."""
-    rng = np.random.default_rng(1)
+    rng, dipping = np.random.default_rng(1), dips(directory, cache)
     for name, words in words_table().items():
         pcm, _ = soundfile.read(directory / name, dtype="int16")
-        for kind, end, gap in places(words):
+        for kind, end, gap in [*places(words), *dipping.get(name, ())]:
             for tail in TAILS_MS:
                 heard = cut(pcm, kind, end, gap, tail, rng)
                 if heard.size >= RATE // 5:
                     yield Sample(name, kind, tail, end, tail_db=evidence.tail_db(heard)), heard
 
 
-async def collect(directory: Path, score: Callable[[Pcm], float] | None) -> list[Sample]:
+async def collect(args: argparse.Namespace, score: Callable[[Pcm], float] | None) -> list[Sample]:
     """All samples with what the engines say of them."""
     out: list[Sample] = []
     async with build.transcriber(Config()) as engine:
-        for sample, heard in cuts(directory):
+        for sample, heard in cuts(args.directory, args.cache):
             found = await engine.transcribe(heard)
             sample.text, sample.logprob = found.text, found.logprob
             sample.end_st = evidence.end_st(found.text, heard)
@@ -197,7 +223,7 @@ async def collect(directory: Path, score: Callable[[Pcm], float] | None) -> list
 
 
 def numbers(weights: evidence.Weights, samples: Sequence[Sample]) -> dict[str, Floats]:
-    """The five numbers as the product sees them, by name."""
+    """The six numbers as the product sees them, by name."""
     rows = [
         evidence.numbers(
             wording=evidence.wording(weights, s.text),
@@ -228,20 +254,21 @@ def irls(x: Floats, y: Floats, weight: Floats, ridge: float) -> Floats:
 
 
 def balance(samples: Sequence[Sample]) -> Floats:
-    """Weights: as much on ends as on the rest, half of that on pauses, half on cuts."""
-    n = Counter(s.kind for s in samples)
-    share = {"end": 1.0, "pause": 0.5, "inside": 0.5}
-    return np.array([share[s.kind] * n["end"] / n[s.kind] for s in samples])
+    """Weights by SHARE; of a kind each speaker counts as the root of the number of his samples."""
+    n = Counter((s.kind, s.speaker) for s in samples)
+    total = {kind: sum(k**0.5 for (its, _), k in n.items() if its == kind) for kind in SHARE}
+    ends = sum(s.kind == "end" for s in samples)
+    return np.array([SHARE[s.kind] * ends * n[s.kind, s.speaker] ** -0.5 / total[s.kind] for s in samples])
 
 
 def fit(samples: Sequence[Sample], columns: Floats, *, n_tails: int = len(TAILS_MS)) -> evidence.Logistic:
     """The logistic over these columns (n, k), in their own units. n_tails: how often each place is among them."""
-    known = np.array([s.kind in ("end", "pause", "inside") for s in samples])
-    rows, kept = columns[known], [s for s in samples if s.kind in ("end", "pause", "inside")]
+    known = np.array([s.kind in SHARE for s in samples])
+    rows, kept = columns[known], [s for s in samples if s.kind in SHARE]
     mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-9
     # All tails of a place are one observation.
     weight = balance(kept) / n_tails
-    b = irls((rows - mean) / spread, np.array([s.kind == "end" for s in kept], float), weight, RIDGE / n_tails)
+    b = irls((rows - mean) / spread, np.array([s.kind in ENDS for s in kept], float), weight, RIDGE / n_tails)
     slopes = b[1:] / spread
     return evidence.Logistic(round(float(b[0] - slopes @ mean), 4), tuple(round(float(s), 4) for s in slopes))
 
@@ -266,9 +293,9 @@ def interval(positive: Floats, negative: Floats) -> str:
 
 
 def pair(samples: Sequence[Sample], scores: Floats) -> str:
-    """The two AUCs, at the first tail only."""
-    by = {k: scores[[s.kind == k and s.tail_ms == TAILS_MS[0] for s in samples]] for k in ("end", "pause", "inside")}
-    return f"{interval(by['end'], by['pause']):15} {interval(by['end'], by['inside']):15}"
+    """The three AUCs, at the first tail only."""
+    by = {k: scores[[s.kind == k and s.tail_ms == TAILS_MS[0] for s in samples]] for k in SHARE}
+    return " ".join(f"{interval(by['end'], by[kind]):15}" for kind in OTHERS)
 
 
 def row(name: str, keys: tuple[str, ...], samples: list[Sample], found: dict[str, Floats]) -> None:
@@ -289,9 +316,9 @@ def row(name: str, keys: tuple[str, ...], samples: list[Sample], found: dict[str
 def calibration(samples: list[Sample], scores: Floats) -> None:
     """Prints how often what scored so was an end, weighted as in the fit."""
     print("calibration   score from - to   samples   mean score   share of ends")
-    kept = [i for i, s in enumerate(samples) if s.kind in ("end", "pause", "inside") and s.tail_ms == TAILS_MS[0]]
+    kept = [i for i, s in enumerate(samples) if s.kind in SHARE and s.tail_ms == TAILS_MS[0]]
     weight, p = balance([samples[i] for i in kept]), scores[kept]
-    y = np.array([samples[i].kind == "end" for i in kept], float)
+    y = np.array([samples[i].kind in ENDS for i in kept], float)
     for low, high in ((0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.01)):
         at = (p >= low) & (p < high)
         if at.any():
@@ -302,7 +329,7 @@ def calibration(samples: list[Sample], scores: Floats) -> None:
 def kinds(samples: list[Sample], scores: Floats) -> None:
     """Prints the spread of scores by kind."""
     print("score at      10 %   median   90 %")
-    for kind in ("end", "sentence", "pause", "inside"):
+    for kind in SHARE:
         at = [s.kind == kind and s.tail_ms == TAILS_MS[0] for s in samples]
         low, middle, high = np.percentile(scores[at], (10, 50, 90))
         print(f"{kind:12} {low:5.2f} {middle:8.2f} {high:6.2f}   of {sum(at)}")
@@ -319,10 +346,10 @@ def read(args: argparse.Namespace) -> list[Sample]:
     """The samples, kept or made."""
     if args.keep and args.keep.exists():
         kept = [Sample(**row) for row in json.loads(args.keep.read_text(encoding="utf-8"))]
-        for sample, (again, heard) in zip(kept, cuts(args.directory), strict=True):
+        for sample, (again, heard) in zip(kept, cuts(args.directory, args.cache), strict=True):
             sample.tail_db, sample.end_st = again.tail_db, evidence.end_st(sample.text, heard)
         return kept
-    samples = asyncio.run(collect(args.directory, smart_turn(args.model) if args.model else None))
+    samples = asyncio.run(collect(args, smart_turn(args.model) if args.model else None))
     if args.keep:
         args.keep.write_text(json.dumps([dataclasses.asdict(s) for s in samples]), encoding="utf-8")
     return samples
@@ -336,7 +363,7 @@ def twice(samples: list[Sample], found: dict[str, Floats]) -> tuple[list[Sample]
     ]
     whole = [(a, b, c) for a, b, c in pairs if b is not None and c is not None]
     first, second = np.array([a for a, _, _ in whole]), np.array([b for _, b, _ in whole])
-    its = {key: (found[key][first] + found[key][second]) / 2 for key in ("sign", "logprob")}
+    its = {key: (found[key][first] + found[key][second]) / 2 for key in ("sign", "logprob", "comma")}
     its["wording"] = np.minimum(found["wording"][first], found["wording"][second])
     its |= {key: found[key][first] for key in ("tail_db", "end_st")}
     return [samples[c] for _, _, c in whole], its
@@ -349,6 +376,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "voiceloop-turns")
     args = parser.parse_args()
     # Where it wrote nothing, there is no turn to end.
     samples = [s for s in read(args) if s.text]
@@ -356,14 +384,14 @@ def main() -> int:
     tuned = np.array([s.speaker in TUNE for s in samples])
     n = Counter((s.speaker in TUNE, s.kind) for s in samples if s.tail_ms == TAILS_MS[0])
     print(f"{platform.machine()}, Python {platform.python_version()}; samples of TUNE and REPORT: ", end="")
-    print(", ".join(f"{k} {n[True, k]} + {n[False, k]}" for k in ("end", "pause", "inside", "sentence")))
-    print(f"{'':26} {'TUNE':33} {'TUNE, speaker left out':33} REPORT")
-    print(f"{'':26} " + "  ".join([f"{'pause':15} {'inside':15}"] * 3))
+    print(", ".join(f"{k} {n[True, k]} + {n[False, k]}" for k in SHARE))
+    print(f"{'':26} {'TUNE':49} {'TUNE, speaker left out':49} REPORT")
+    print(f"{'':26} " + "  ".join([f"{'pause':15} {'inside':15} {'dip':15}"] * 3))
     found["p_stop"] = np.log([(p + 1e-4) / (1 - p + 1e-4) for p in (s.p_stop or 0.0 for s in samples)])
     found["ratio"] = np.log([((s.p_stop or 0.0) + 1e-4) / ((s.p_comma or 0.0) + 1e-4) for s in samples])
     for key in ("p_stop", "ratio", *HEARD):
         row(key, (key,), samples, found)
-    row("the decoder's", HEARD[:2], samples, found)
+    row("the decoder's", HEARD[:3], samples, found)
     row("without the decoder's", UNHEARD, samples, found)
     row("all together", HEARD, samples, found)
     places, its = twice(samples, found)

@@ -42,11 +42,11 @@ def test_a_turn_that_is_not_ready_ends_late(wait, ready, want) -> None:
 
 
 @pytest.mark.parametrize(
-    ("quiet", "doubt", "want"),
-    [(9599, 9599, False), (9600, 9600, True), (9600, 959, False), (9600, 960, True), (11200, 0, True)],
+    ("late", "doubt", "want"),
+    [(0, 9600, True), (0, 959, False), (0, 960, True), (1599, 0, False), (1600, 0, True)],
 )
-def test_the_end_of_a_turn(quiet, doubt, want) -> None:
-    assert ended(Policy(), quiet=quiet, doubt=doubt, wait=9600) is want
+def test_a_doubtful_frame_delays_the_end_of_a_turn(late, doubt, want) -> None:
+    assert ended(Policy(), late=late, doubt=doubt) is want
 
 
 def test_the_pace_of_a_speaker_who_is_cut_off() -> None:

@@ -27,8 +27,8 @@ from voiceloop.core.evidence import (
 
 FLAT = Logistic(0.0, (0.0, 0.0))
 WEIGHTS = Weights(
-    heard=Logistic(-0.5, (0.5, 2.0, 0.5, -0.1, -0.25)),
-    twice=Logistic(0.0, (1.0, 0.0, 0.0, 0.0, 0.0)),
+    heard=Logistic(-0.5, (0.5, 2.0, -1.5, 0.5, -0.1, -0.25)),
+    twice=Logistic(0.0, (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)),
     unheard=Logistic(0.5, (0.5, -0.1, -0.25)),
     words={"of": -5.0, "minutes": 0.5, "0": -1.0},
     pairs={"think of": -1.5, "< stop": 2.0},
@@ -118,7 +118,7 @@ def test_silence_and_clipping_are_no_trouble() -> None:
 
 def test_finished_is_the_logistic_over_the_numbers() -> None:
     p = finished(WEIGHTS, wording=-2.0, tail_db=-10.0, end_st=-2.0, p_stop=0.7, p_comma=0.2, logprob=-0.1)
-    odds = -0.5 + 0.5 * math.log(0.9 / 0.1) + 2.0 * -0.1 + 0.5 * -2.0 - 0.1 * -10.0 - 0.25 * -2.0
+    odds = -0.5 + 0.5 * math.log(0.9 / 0.1) + 2.0 * -0.1 - 1.5 * 0.2 + 0.5 * -2.0 - 0.1 * -10.0 - 0.25 * -2.0
     assert p == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
@@ -137,18 +137,18 @@ def test_an_end_of_turn_model_moves_what_the_rest_says() -> None:
 
 def test_two_transcripts_of_the_same_words() -> None:
     """The doubts are averaged, of the words the less complete ones count, the sound is the same."""
-    asked = replace(WEIGHTS, twice=Logistic(0.0, (1.0, 0.1, 10.0, 0.01, 0.001)))
-    p = confirmed(asked, (1.0, -0.2, 2.0, -9.0, -3.0), (0.0, -0.4, -0.1, -5.0, -1.0))
-    assert p == pytest.approx(1 / (1 + math.exp(-(0.5 - 0.03 - 1.0 - 0.09 - 0.003))))
+    asked = replace(WEIGHTS, twice=Logistic(0.0, (1.0, 0.1, -2.0, 10.0, 0.01, 0.001)))
+    p = confirmed(asked, (1.0, -0.2, 0.7, 2.0, -9.0, -3.0), (0.0, -0.4, 0.1, -0.1, -5.0, -1.0))
+    assert p == pytest.approx(1 / (1 + math.exp(-(0.5 - 0.03 - 0.8 - 1.0 - 0.09 - 0.003))))
 
 
 def test_numbers_stay_within_what_was_seen() -> None:
     low = numbers(wording=-99.0, tail_db=-99.0, end_st=-99.0, p_stop=0.0, p_comma=0.0, logprob=-99.0)
     high = numbers(wording=99.0, tail_db=99.0, end_st=99.0, p_stop=1.0, p_comma=1.0, logprob=0.0)
-    assert low == (pytest.approx(-6.9, abs=0.1), -1.5, -6.0, -25.0, -5.0)
-    assert high == (pytest.approx(6.9, abs=0.1), 0.0, 3.0, 6.0, 2.0)
+    assert low == (pytest.approx(-6.9, abs=0.1), -1.5, 0.0, -6.0, -25.0, -3.0)
+    assert high == (pytest.approx(6.9, abs=0.1), 0.0, 1.0, 3.0, 6.0, 2.0)
     assert numbers(wording=0.0, tail_db=0.0, end_st=0.0, p_stop=None, p_comma=None, logprob=None) == (
-        *(0.0, -0.2, 0.0, 0.0, 0.0),
+        *(0.0, -0.2, 0.0, 0.0, 0.0, 0.0),
     )
 
 

@@ -227,6 +227,16 @@ def test_the_background_is_not_heard_until_it_is_quiet_for_a_while() -> None:
     assert any(isinstance(f, Opened) for f in level(it, 0.5, -35.0))
 
 
+def test_who_goes_on_softly_after_a_long_pause_is_not_his_own_background() -> None:
+    """What was louder lies so far back that it says nothing; and his first syllables are not the loudest."""
+    it = Hearing(Policy(wait=ticks(1.4)))
+    level(it, 2.0, -20.0)
+    level(it, 1.3, -60.0, p=0.0)
+    facts = level(it, 0.4, -30.0) + level(it, 1.0, -20.0)
+    assert any(isinstance(f, Resumed) for f in facts)
+    assert not any(isinstance(f, Closed) for f in facts)
+
+
 @pytest.mark.parametrize("slam_s", [0.02, 0.1, 0.2])
 def test_a_door_that_slams_does_not_make_the_speaker_background(slam_s) -> None:
     it = Hearing(P)
@@ -248,6 +258,18 @@ def test_what_is_known_may_end_the_turn_now() -> None:
     it.be_patient(1, wait=0, ready=True)
     assert it.level_db == -60.0
     assert Hearing(P).level_db < -60.0
+
+
+def test_who_goes_on_just_when_the_reply_becomes_ready_is_still_given_a_last_chance() -> None:
+    """However long ago the silence alone would have been enough: the chance begins when the turn may first end."""
+    it = Hearing(P)
+    hear(it, 1.0)
+    it.be_patient(1, wait=ticks(2), ready=True)
+    hear(it, -0.9, 0.02)
+    it.be_patient(1, wait=ticks(0.5), ready=True)
+    assert it.due() == []
+    assert any(isinstance(f, Resumed) for f in hear(it, 0.04))
+    assert [f.waited for f in hear(it, -0.6) if isinstance(f, Closed)] == [P.wait]
 
 
 def test_nothing_is_lost_where_a_segment_is_cut_before_its_last_pause() -> None:

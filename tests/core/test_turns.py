@@ -104,13 +104,16 @@ def test_speech_that_goes_on_drops_what_ran_ahead_unseen(world) -> None:
     assert it.words("hello again") == [ev.Answer(6, 2, 1, 2, "hello again", speculative=True)]
 
 
-def test_after_some_tries_nothing_more_runs_ahead(world) -> None:
+def test_after_some_tries_work_runs_ahead_only_where_silence_lasts_and_at_last_not_at_all(world) -> None:
     it = world(Policy(tries=1))
     it.speak(1.0)
     assert kinds(it.quiet(0.2)) == ["Transcribe"]
     it.speak(0.2)
     assert it.quiet(0.2) == []
-    assert "Transcribe" in kinds(it.quiet(0.6))
+    assert kinds(it.quiet(0.1)) == ["Transcribe"]
+    it.speak(0.2)
+    assert it.quiet(0.5) == []
+    assert "Transcribe" in kinds(it.quiet(0.2))
 
 
 def test_words_known_early_are_answered_late_if_the_policy_says_so(world) -> None:

@@ -96,6 +96,11 @@ def test_what_may_still_be_tried() -> None:
         setattr(draft.costs, what, most)
         assert not draft.early("stt")
         setattr(draft.costs, what, 0)
+    draft.costs.tries, draft.lasted = 3, Span(0, 0, 100)
+    assert draft.early("stt")
+    draft.costs.tries = 4
+    assert not draft.early("stt")
+    draft.costs.tries = 0
     draft.failed.add("handler")
     assert draft.early("stt")
     assert not draft.early("handler")

@@ -32,16 +32,13 @@ def in_no_hurry(policy: Policy, wait: int, *, ready: bool) -> int:
     return wait if ready else max(wait, policy.late)
 
 
-def ended(policy: Policy, *, quiet: int, doubt: int, wait: int) -> bool:
-    """Whether a turn ends after `quiet` ticks of silence.
+def ended(policy: Policy, *, late: int, doubt: int) -> bool:
+    """Whether a turn ends that might have ended `late` ticks ago.
 
-    wait: the silence that ends it.
     doubt: ticks since a frame last reached the onset threshold. Such a frame is a last chance that the person goes
     on: it delays the end by `guard_most` at most.
     """
-    if quiet < wait:
-        return False
-    return doubt >= policy.guard or quiet >= wait + policy.guard_most
+    return doubt >= policy.guard or late >= policy.guard_most
 
 
 def next_pace(pace: float, *, reopened: bool) -> float:

@@ -1,6 +1,6 @@
 """How likely it is that a speaker has nothing to add: the words so far, the recognizer's doubt, the sound of the end.
 
-Five numbers and a logistic on top of them; benchmarks/fit_turns.py says what each is worth, and makes the weights. What
+Six numbers and a logistic on top of them; benchmarks/fit_turns.py says what each is worth, and makes the weights. What
 the turn is expected to hold comes before all of them (expectation.py).
 """
 
@@ -132,18 +132,18 @@ def finished(
     p_comma: float | None = None,
     logprob: float | None = None,
 ) -> float:
-    """Probability that the speaker has nothing to add, 0..1, from the five numbers or from the three that always exist.
+    """Probability that the speaker has nothing to add, 0..1, from the six numbers or from the three that always exist.
 
     Calibrated for as many ends as pauses, half of the pauses within a phrase (benchmarks/fit_turns.py).
     """
     found = numbers(wording=wording, tail_db=tail_db, end_st=end_st, p_stop=p_stop, p_comma=p_comma, logprob=logprob)
     if p_stop is None or p_comma is None or logprob is None:
-        return weights.unheard.p(found[2:])
+        return weights.unheard.p(found[3:])
     return weights.heard.p(found)
 
 
-Numbers = tuple[float, float, float, float, float]
-"""sign, logprob, wording, tail_db, end_st: see `numbers`."""
+Numbers = tuple[float, float, float, float, float, float]
+"""sign, logprob, comma, wording, tail_db, end_st: see `numbers`."""
 
 
 def confirmed(weights: Weights, once: Numbers, again: Numbers) -> float:
@@ -151,8 +151,8 @@ def confirmed(weights: Weights, once: Numbers, again: Numbers) -> float:
 
     The recognizer's doubts are averaged; of the words the less complete ones count.
     """
-    sign, doubt = (once[0] + again[0]) / 2, (once[1] + again[1]) / 2
-    return weights.twice.p((sign, doubt, min(once[2], again[2]), *once[3:]))
+    sign, doubt, comma = ((a + b) / 2 for a, b in zip(once[:3], again, strict=False))
+    return weights.twice.p((sign, doubt, comma, min(once[3], again[3]), *once[4:]))
 
 
 def joined(finished: float, score: float) -> float:
@@ -169,16 +169,18 @@ def numbers(
     p_comma: float | None,
     logprob: float | None,
 ) -> Numbers:
-    """What the logistics are over: sign, logprob, wording, tail_db, end_st, each within what the fit has seen.
+    """What the logistics are over: sign, logprob, comma, wording, tail_db, end_st, each within what the fit has seen.
 
     sign: log-odds that the recognizer writes any sign after the last word. It says more than the full stop alone, and
     than anything else the decoder knows: within a phrase it expects a word (AUC .84 against .60, benchmarks/
-    fit_turns.py). Which sign it expects says nothing more. What is None counts as undecided.
+    fit_turns.py). comma: how likely that sign is a comma; it tells where a phrase ends, but the sentence does not.
+    end_st has its bounds because a voice that creaks is heard octaves too low, at any place. What is None counts as
+    undecided.
     """
     sign = log_odds((0.5 if p_stop is None else p_stop) + (0.0 if p_comma is None else p_comma))
     doubt = -0.2 if logprob is None else max(-1.5, logprob)
-    sound = max(-25.0, min(6.0, tail_db)), max(-5.0, min(2.0, end_st))
-    return sign, doubt, max(-6.0, min(3.0, wording)), *sound
+    sound = max(-25.0, min(6.0, tail_db)), max(-3.0, min(2.0, end_st))
+    return sign, doubt, p_comma or 0.0, max(-6.0, min(3.0, wording)), *sound
 
 
 def log_odds(p: float) -> float:

@@ -26,6 +26,10 @@ babble that is 10 dB below him is 7.8 dB or more below it (tuning half of the re
 _FAR_BEHIND_DB = 10.0
 """The same while little of his voice is known: the first word is often the loudest."""
 
+_RISE = ticks(0.9)
+"""So much voice within that time is needed to tell: behind 9 of 136 pauses of 1.2 s a speaker who went on softly seemed
+to be far behind himself; babble is voice for most of the time (tuning half of the recordings, benchmarks/turns.py)."""
+
 _OVER_DB = 2.0
 """What the background may be louder than it was then and still be the background."""
 
@@ -136,11 +140,12 @@ Fact = Opened | Spoke | Paused | Lasted | Resumed | Closed | Rejected
 
 @dataclass(slots=True)
 class _Pause:
-    """Where a pause began, its quietest frame, and whether it has lasted for a while."""
+    """Where a pause began, its quietest frame, whether it has lasted for a while. due: since when it may end a turn."""
 
     end: int
     quiet_db: float
     lasted: bool = False
+    due: int | None = None
 
 
 @dataclass(slots=True)
@@ -174,7 +179,7 @@ class Hearing:
         self._turn = 0
         self._free = 0
         self._deaf_until = 0
-        self._levels: deque[tuple[int, float]] = deque(maxlen=_BACKGROUND // FRAME)
+        self._levels: deque[tuple[int, float, bool]] = deque(maxlen=_BACKGROUND // FRAME)
         self._background_db = SILENCE_DB
         self._calm = 0
 
@@ -227,7 +232,7 @@ class Hearing:
         """One frame. deaf: what is heard now may be our own reply, so that nothing may begin. reopen: the decided turn
         that goes on if somebody speaks now. heed: how far the microphone is listened to at all."""
         self.at += frame.n
-        self._levels.append((self.at, frame.level_db))
+        self._levels.append((self.at, frame.level_db, frame.p >= self.policy.off))
         if deaf:
             self._deaf_until = self.at + self.policy.deaf_tail
         deaf = deaf or self.at < self._deaf_until or heed == "shut"
@@ -318,10 +323,9 @@ class Hearing:
         return Paused(s.turn, s.rev, s.context, s.start, end, s.new, s.voiced.ticks)
 
     def _silent(self, segment: _Segment, pause: _Pause, heed: Heed) -> list[Fact]:
-        gate = self._gate
-        over = self.at - segment.start >= segment.policy.max_turn
-        quiet, doubt = self.at - gate.last, self.at - gate.doubt
-        silent = heed != "held" and ended(segment.policy, quiet=quiet, doubt=doubt, wait=segment.wait)
+        over, quiet = self.at - segment.start >= segment.policy.max_turn, self.at - self._gate.last
+        pause.due = None if quiet < segment.wait or heed == "held" else pause.due or self.at
+        silent = pause.due and ended(segment.policy, late=self.at - pause.due, doubt=self.at - self._gate.doubt)
         if over or silent:
             return [self._close(segment, pause.end, "cap" if over else "silence")]
         if quiet >= segment.policy.second and not pause.lasted:
@@ -365,7 +369,9 @@ class Hearing:
         """Whether what is heard has for a while been the background of somebody who has ended."""
         if self.at // FRAME % _SELDOM or self._levels[0][0] <= segment.new:
             return False
-        loudest = max(level for _, level in self._levels)
+        if sum(voiced for *_, voiced in self._levels) * FRAME < _RISE:
+            return False
+        loudest = max(level for _, level, _ in self._levels)
         if loudest >= segment.loud.loud_db - (_BEHIND_DB if segment.loud.known else _FAR_BEHIND_DB):
             return False
         self._background_db = loudest + _OVER_DB
@@ -375,7 +381,7 @@ class Hearing:
     def _quiet_place(self, segment: _Segment) -> int:
         """Where a segment that grew too long is cut, among its last 1.5 s, but not before it was reopened."""
         half = max(segment.new, self.at - segment.policy.max_turn // 2)
-        return min(((level, at) for at, level in self._levels if at > half), default=(0.0, self.at))[1]
+        return min(((level, at) for at, level, _ in self._levels if at > half), default=(0.0, self.at))[1]
 
     def _close(self, segment: _Segment, end: int, cause: str) -> Fact:
         self._segment = None

@@ -38,6 +38,7 @@ class Policy:
     run_ahead: how far work may run before the turn is decided; tries, max_stt, max_chars: how often per turn, for how
     many ticks of sound and characters of handlers' text that are thrown away. second: silence after which
     the sound is listened to once more, with more of the silence, for evidence that it is over; score: whether it is.
+    Who speaks long pauses often: after `tries` only silences of `second` are worth a try, and as many again.
     barge_in, barge_in_thinking, barge_in_tool: what a voice does over a reply, before one, and while a tool runs.
     duck: volume of a reply while a voice over it is judged, instead of holding it; 0 holds.
     look: age at which the words of a voice over a reply are looked at, then more often, then again and again. judge:
@@ -109,7 +110,7 @@ _PRESETS = {
     "quick": Policy(wait=ticks(0.5), waits=_waits((0.1, 0.9), (0.3, 0.7), (0.5, 0.5), (0.7, 0.35)), late=ticks(0.8)),
     "balanced": Policy(
         wait=ticks(0.7),
-        waits=_waits((0.1, 1.4), (0.2, 1.3), (0.33, 0.92), (0.53, 0.86), (0.62, 0.65), (0.8, 0.5)),
+        waits=_waits((0.15, 1.4), (0.28, 1.2), (0.33, 0.87), (0.6, 0.83), (0.66, 0.66), (0.8, 0.5)),
         late=ticks(1),
     ),
     "patient": Policy(

@@ -189,9 +189,13 @@ class Draft:
 
     @property
     def affordable(self) -> bool:
-        """Whether more may be tried before it is decided."""
+        """Whether more may be tried before it is decided: in the end only where it may indeed be over."""
         costs, p = self.costs, self.policy
-        return costs.tries < p.tries and costs.stt < p.max_stt and costs.chars < p.max_chars
+        return (
+            costs.tries < (p.tries if self.lasted is None else 2 * p.tries)
+            and costs.stt < p.max_stt
+            and costs.chars < p.max_chars
+        )
 
     def early(self, stage: Literal["stt", "handler"]) -> bool:
         """Whether that stage may run before the turn is decided."""
