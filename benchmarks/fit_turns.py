@@ -25,7 +25,8 @@ in the second does: in the scoreboard, on TUNE with one speaker left out, AUC .8
 shipped weights see the speakers of TUNE only. The columns are AUC of end against pause, inside and dip, with 95 %
 intervals by resampling samples: on TUNE with one speaker left out at a time; and on the speakers of REPORT, whose
 figures stood beside those of TUNE while variants were compared, but by which none was chosen. (What Smart Turn was
-trained on is not known.) Tried and left out, because on TUNE with one speaker left out they helped nothing or one column at the cost of the other: the
+trained on is not known.) Tried and left out, because on TUNE with one speaker left out they helped nothing or one
+column at the cost of the other: the
 number of words, the length in seconds, the level over 200 or 500 ms, the time since the last peak, the decoder's end
 token, the log-probability of the last words, how far the spectrum and the periodicity of the last 200 ms differ from
 the rest, the slope of the pitch, a third transcript, whether two transcripts end in the same words, the words without
