@@ -89,8 +89,9 @@ async def assemble(
     of the parts and run inside.
     """
     async with AsyncExitStack() as closing:
-        found, vad_name = vad(config, shared.together if shared else None)
+        together = shared.together if shared else None  # nobody to judge with else
         shared = shared or await closing.enter_async_context(engines(config, handler=handler))
+        found, vad_name = vad(config, together)
         echo, barge_in, notices = echo_canceller(config) if port is None else (None, True, ())
         others, trouble = other_sound(config, state_folder()) if port is None else (None, ())
         parts = Parts(
