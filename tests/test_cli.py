@@ -725,8 +725,9 @@ def test_the_demo(meanwhile: Meanwhile) -> None:
     assert lines[-1] == "What it said is in voiceloop-replies.wav."
     waterfalls = [line for line in lines if line.startswith(" " * 11)]
     assert len(waterfalls) == 3
+    steps = r" {11}after your last sound: words \d+ ms, .*turn decided \d{3,4} ms, (speech ready \d+ ms, )?heard \d+ ms"
     for line in waterfalls:
-        assert re.fullmatch(r" {11}after your last sound: words \d+ ms, .*turn decided \d{3,4} ms, heard \d+ ms", line)
+        assert re.fullmatch(steps, line), "on a busy machine the speech may be ready after the decision"
     heard = [line.removeprefix("      you") for line in lines if line.startswith("      you")]
     said = [line.removeprefix("voiceloop") for line in lines if line.startswith("voiceloop")]
     assert heard == said
