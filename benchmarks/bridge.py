@@ -38,7 +38,7 @@ guided optimization, asyncio's own loop), load average 1.2 to 2.3 with its own s
 
 Voice to voice 818 ms over `/ws`, 817 by the local loop; the same question takes 1.2 ms longer [1.1, 1.7] (n = 8).
 Before windows were judged together (together.py) and microphones heard in turn (turnstile.py), 100 sessions added 289
-to 680 ms at p95; with the first of the two 68 to 197, with both 33 to 68 (five runs).
+to 680 ms at p95; with the first of the two 68 to 197, with both 33 to 68 (four runs each).
 """
 
 from __future__ import annotations
