@@ -26,11 +26,10 @@ shipped weights see the speakers of TUNE only. The columns are AUC of end agains
 intervals by resampling samples: on TUNE with one speaker left out at a time; and on the speakers of REPORT, whose
 figures stood beside those of TUNE while variants were compared, but by which none was chosen. (What Smart Turn was
 trained on is not known.) Tried and left out, because on TUNE with one speaker left out they helped nothing or one
-column at the cost of the other: the
-number of words, the length in seconds, the level over 200 or 500 ms, the time since the last peak, the decoder's end
-token, the log-probability of the last words, how far the spectrum and the periodicity of the last 200 ms differ from
-the rest, the slope of the pitch, a third transcript, whether two transcripts end in the same words, the words without
-the last one, a veto of dangling words.
+column at the cost of the other: the number of words, the length in seconds, the level over 200 or 500 ms, the time
+since the last peak, the decoder's end token, the log-probability of the last words, how far the spectrum and the
+periodicity of the last 200 ms differ from the rest, the slope of the pitch, a third transcript, whether two transcripts
+end in the same words, the words without the last one, a veto of dangling words.
 
 "two transcripts" is what `evidence.confirmed` makes of the sound with 100 and with 400 ms of silence, and what
 stands below it in the table is beside that; "joined" is what `evidence.joined` makes of it and of Smart Turn. In the

@@ -22,7 +22,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @contextmanager
 def services() -> Generator[str, None, None]:
-    """The URL of the fake services, on the generator's core."""
+    """The URL of the fake services, on the generator's core and before it: by what they are late, answers are later."""
     command = [sys.executable, str(ROOT / "benchmarks" / "fake_services.py")]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: privileged(1, 4))
     try:

@@ -18,20 +18,17 @@ class Clock:
         self._stepped = stepped
         self._passed = 0
         self._origin = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Now is zero. Needs a running loop, and keeps it: before Python 3.12 each question which one runs is a call to
-        the system, and a frame is four of them."""
-        self._loop = asyncio.get_running_loop()
-        self._origin = self._loop.time()
+        """Now is zero. Needs a running loop."""
+        self._origin = asyncio.get_running_loop().time()
 
     def now(self) -> int:
         """Ticks since `start`."""
         if self._stepped:
             return self._passed
-        return 0 if self._loop is None else round((self._loop.time() - self._origin) * RATE)
+        return round((asyncio.get_running_loop().time() - self._origin) * RATE)
 
     def advance(self, n: int) -> None:
         """A frame of n samples has come: at its end everything is fed that it tells."""
@@ -40,8 +37,8 @@ class Clock:
     def wake(self, now: int, callback: Callable[[], None]) -> None:
         """Calls back at that tick; replaces the call before. A stepped clock needs none: each frame looks at time."""
         self.stop()
-        if not self._stepped and self._loop is not None:
-            self._timer = self._loop.call_at(self._origin + now / RATE, callback)
+        if not self._stepped:
+            self._timer = asyncio.get_running_loop().call_at(self._origin + now / RATE, callback)
 
     def stop(self) -> None:
         """Forgets the timer."""

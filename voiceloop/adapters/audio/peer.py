@@ -83,8 +83,7 @@ class Heard:
 
 
 class _Bell:
-    """An `asyncio.Event` for one who waits, and goes on when the turnstile lets him. The library's asks which loop runs
-    with every wait, and so with every frame: before Python 3.12 a call to the system."""
+    """As an `asyncio.Event` for one who waits, but he goes on when the turnstile lets him."""
 
     def __init__(self, turnstile: Turnstile) -> None:
         self._loop = asyncio.get_running_loop()
